@@ -1,0 +1,44 @@
+# The distribution's packages. A missing one is named together with the line that installs it.
+
+file(STRINGS ${PROJECT_SOURCE_DIR}/launch/packages.txt package_lines REGEX "^[a-z]")
+list(TRANSFORM package_lines REPLACE "[ \t].*" "")
+list(JOIN package_lines " " package_names)
+set(LAYALIGN_APT_LINE "sudo apt-get install -y --no-install-recommends ${package_names}")
+
+function(layalign_missing what)
+  message(FATAL_ERROR "${what} was not found. On Debian or Ubuntu:\n  ${LAYALIGN_APT_LINE}\n"
+    "On a cluster: load its module and point CMAKE_PREFIX_PATH at it.")
+endfunction()
+
+set(THREADS_PREFER_PTHREAD_FLAG ON)
+find_package(Threads REQUIRED)
+find_package(MPI COMPONENTS C)
+if(NOT MPI_C_FOUND)
+  layalign_missing("MPI (OpenMPI)")
+endif()
+foreach(package IN ITEMS yaml-cpp spdlog nlohmann_json CLI11)
+  find_package(${package} CONFIG QUIET)
+  if(NOT ${package}_FOUND)
+    layalign_missing(${package})
+  endif()
+endforeach()
+
+# Without a CMake package of their own: header and library.
+function(layalign_find_library target header library)
+  find_path(${library}_INCLUDE_DIR ${header})
+  find_library(${library}_LIBRARY ${library})
+  if(NOT ${library}_INCLUDE_DIR OR NOT ${library}_LIBRARY)
+    layalign_missing("${library} (${header})")
+  endif()
+  add_library(${target} UNKNOWN IMPORTED GLOBAL)
+  set_target_properties(${target} PROPERTIES IMPORTED_LOCATION ${${library}_LIBRARY})
+endfunction()
+layalign_find_library(layalign::sentencepiece sentencepiece_processor.h sentencepiece)
+layalign_find_library(layalign::xxhash xxhash.h xxhash)
+
+if(LAYALIGN_TESTS)
+  find_package(GTest CONFIG QUIET)
+  if(NOT GTest_FOUND)
+    layalign_missing(GoogleTest)
+  endif()
+endif()
