@@ -1,0 +1,57 @@
+// Runs mpirun itself, so this suite is one ordinary process.
+#include <gtest/gtest.h>
+#include <sys/wait.h>
+
+#include <cstdio>
+#include <string>
+
+namespace {
+
+struct Outcome {
+  int status = -1;
+  std::string output;
+};
+
+// `timeout` turns a job that hangs into status 124; a healthy one ends within a few seconds even on a busy machine.
+Outcome run(int ranks, const std::string& arguments) {
+  const std::string command = std::string("timeout 60 ") + LAYALIGN_SOURCE_DIR "/tests/mpirun.sh -n " + std::to_string(ranks) +
+                              " " FAILING_RANK " " + arguments + " 2>&1";
+  Outcome outcome;
+  FILE* pipe = popen(command.c_str(), "r");
+  if (!pipe) return outcome;
+  char buffer[4096];
+  for (size_t count; (count = fread(buffer, 1, sizeof(buffer), pipe)) > 0;) outcome.output.append(buffer, count);
+  const int result = pclose(pipe);
+  if (WIFEXITED(result)) outcome.status = WEXITSTATUS(result);
+  return outcome;
+}
+
+TEST(Abort, ends_all_ranks_with_the_code_of_the_one_that_failed) {
+  for (const int code : {70, 42}) {
+    const Outcome outcome = run(3, "abort " + std::to_string(code));
+    EXPECT_EQ(outcome.status, code) << outcome.output;
+    EXPECT_NE(outcome.output.find("rank 2: the last rank gives up"), std::string::npos) << outcome.output;
+  }
+}
+
+TEST(Abort, may_come_from_two_threads_at_once) {
+  const Outcome outcome = run(2, "two_threads 65");
+  EXPECT_EQ(outcome.status, 65) << outcome.output;
+}
+
+TEST(Abort, of_a_single_rank_is_its_exit_status) {
+  const Outcome outcome = run(1, "abort 2");
+  EXPECT_EQ(outcome.status, 2) << outcome.output;
+}
+
+TEST(Abort, is_not_needed_for_the_job_to_end_when_an_exception_passes_through) {
+  const Outcome outcome = run(3, "unwind 74");
+  EXPECT_EQ(outcome.status, 74) << outcome.output;
+}
+
+TEST(Finalize, may_be_called_twice) {
+  const Outcome outcome = run(2, "finish 0");
+  EXPECT_EQ(outcome.status, 0) << outcome.output;
+}
+
+}  // namespace

@@ -1,0 +1,51 @@
+#include "dist/process.h"
+
+#include <gtest/gtest.h>
+
+#include <numeric>
+
+#include "dist/error.h"
+#include "tests/mpi/test_process.h"
+
+namespace {
+
+using layalign::dist::CommError;
+
+TEST(Process, knows_its_place) {
+  const auto process = test_process();
+  EXPECT_GE(process->world_rank(), 0);
+  EXPECT_LT(process->world_rank(), process->world_size());
+  // All ranks of a test run on one machine.
+  EXPECT_EQ(process->local_size(), process->world_size());
+  EXPECT_EQ(process->local_rank(), process->world_rank());
+  EXPECT_EQ(process->node(), 0);
+  EXPECT_FALSE(process->host().empty());
+}
+
+TEST(Process, gathers_messages_of_different_lengths) {
+  const auto process = test_process();
+  const auto message = [](int rank) { return std::string(static_cast<size_t>(rank) * 70000, static_cast<char>('a' + rank)); };
+  const auto all = process->all_gather(message(process->world_rank()));
+  ASSERT_EQ(all.size(), static_cast<size_t>(process->world_size()));
+  for (int rank = 0; rank < process->world_size(); ++rank) EXPECT_EQ(all[static_cast<size_t>(rank)], message(rank));
+}
+
+TEST(Process, gathers_bytes_not_text) {
+  const std::string bytes("a\0b\xff", 4);
+  for (const std::string& message : test_process()->all_gather(bytes)) EXPECT_EQ(message, bytes);
+}
+
+TEST(Process, broadcasts_from_every_root) {
+  const auto process = test_process();
+  for (int root = 0; root < process->world_size(); ++root) {
+    EXPECT_EQ(process->broadcast("from " + std::to_string(process->world_rank()), root), "from " + std::to_string(root));
+  }
+  EXPECT_EQ(process->broadcast("", 0), "");
+  EXPECT_THROW(process->broadcast("", process->world_size()), CommError);
+}
+
+TEST(Process, is_one_a_program) {
+  EXPECT_THROW(layalign::dist::Process(), CommError);
+}
+
+}  // namespace

@@ -1,0 +1,46 @@
+#include "dist/device.h"
+
+#include <gtest/gtest.h>
+#include <torch/torch.h>
+
+#include "dist/cuda_plugin.h"
+#include "dist/error.h"
+
+namespace {
+
+using namespace layalign::dist;
+
+TEST(Device, peak_memory_keeps_what_was_held_once) {
+  constexpr int64_t kBytes = 64 << 20;
+  const int64_t before = peak_memory_bytes(at::kCPU);
+  EXPECT_GT(before, 1 << 20);
+  { const at::Tensor held = at::ones({2 * kBytes}, at::kByte); }
+  EXPECT_GE(peak_memory_bytes(at::kCPU), kBytes);
+  EXPECT_GE(peak_memory_bytes(at::kCPU), before);
+}
+
+TEST(Device, main_memory_is_known) {
+  const DeviceMemory memory = device_memory(at::kCPU);
+  EXPECT_GT(memory.free_bytes, 0);
+  EXPECT_GE(memory.total_bytes, memory.free_bytes);
+}
+
+TEST(Device, a_gpu_that_is_not_in_use_has_no_figures) {
+  EXPECT_THROW(peak_memory_bytes(at::Device(at::kCUDA, 0)), c10::Error);
+}
+
+TEST(CudaPlugin, says_where_it_was_looked_for) {
+  const auto folders = cuda_plugin_folders();
+  ASSERT_EQ(folders.size(), 3u);
+  try {
+    load_cuda_plugin({"/nonexistent/here", "/nonexistent/there"});
+    FAIL() << "loaded from nowhere";
+  } catch (const CommError& error) {
+    const std::string text = error.what();
+    EXPECT_NE(text.find("/nonexistent/here/liblayalign_cuda.so"), std::string::npos) << text;
+    EXPECT_NE(text.find("/nonexistent/there/liblayalign_cuda.so"), std::string::npos) << text;
+    EXPECT_NE(text.find("parallel.device to cpu"), std::string::npos) << text;
+  }
+}
+
+}  // namespace
