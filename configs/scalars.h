@@ -1,0 +1,26 @@
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
+
+namespace layalign::configs {
+
+/// An integer as JSON writes it: digits with an optional '-', no leading zero, within 64 bits; else nothing.
+std::optional<int64_t> parse_integer(std::string_view text);
+
+/// A finite number as JSON writes it (-1, 0.5, 4.0e-5, 1E-4); nothing for anything else, as for a number that a double
+/// cannot hold (1e999).
+std::optional<double> parse_number(std::string_view text);
+
+/// Whether a text without quotes is no text at all to YAML: a number in any notation, a bool, .nan, .inf.
+bool looks_typed(std::string_view text);
+
+/// The shortest digits that parse_number reads back to the same double: 1e-08, 0.0001, 0.8.
+std::string format_number(double value);
+
+/// Text as YAML: plain where that is safe, else in double quotes.
+std::string format_text(const std::string& value);
+
+}  // namespace layalign::configs

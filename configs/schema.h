@@ -1,0 +1,121 @@
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+// One struct a section, the defaults in the struct. What each key means, allows and is called: fields.h.
+namespace layalign::configs {
+
+/// Layers of a model: the method's own choice, all of them, or a list of indices (not empty, no repeats).
+struct LayerList {
+  enum class Kind { kDefault, kAll, kList };
+
+  Kind kind = Kind::kDefault;
+  std::vector<int64_t> list;  ///< only for kList, in the order given
+
+  bool operator==(const LayerList&) const = default;
+};
+
+/// The two frozen models and the trained parts between them.
+struct ModelConfig {
+  std::string encoder;
+  std::string llm;
+  LayerList encoder_layers;
+  LayerList language_layers{LayerList::Kind::kAll, {}};
+  std::string structure = "Linear";
+  std::optional<std::string> init;
+  std::vector<std::string> ignore_fields;
+};
+
+/// The process grid and what a rank computes with.
+struct ParallelConfig {
+  int64_t tensor = 1;
+  bool sequence = false;
+  std::string device = "auto";
+  std::string precision = "float32";
+  std::string recompute = "none";
+  std::optional<int64_t> threads;
+  int64_t check_replicas_every = 100;
+};
+
+/// Where the public data layout lies.
+struct DataConfig {
+  std::optional<std::string> root;
+};
+
+/// The text of a stage.
+struct CorpusConfig {
+  std::string format;
+  std::vector<std::string> languages;
+  std::optional<int64_t> train_num;
+  std::optional<std::string> path;
+  std::string task = "answer";
+};
+
+/// One training stage; stages run in order, each from the trainables of the one before.
+struct StageConfig {
+  std::string name;  ///< load_config names a nameless stage by its place: stage-1, stage-2, ...
+  CorpusConfig corpus;
+  bool prompt = false;
+  int64_t epochs = 3;
+  std::optional<int64_t> max_steps;
+  int64_t global_batch = 128;
+  int64_t micro_batch = 8;
+  double lr = 4.0e-5;
+  int64_t max_source_tokens = 512;
+  int64_t max_target_tokens = 512;
+  std::optional<int64_t> dev_size;
+  int64_t eval_every = 200;
+};
+
+/// AdamW, and how gradients are normalised and clipped.
+struct OptimizerConfig {
+  std::array<double, 2> betas{0.8, 0.999};
+  double eps = 1e-8;
+  double weight_decay = 3e-7;
+  double clip_norm = 1.0;
+  std::string loss_normalization = "tokens";
+};
+
+/// The learning rate over the steps of a stage.
+struct ScheduleConfig {
+  std::string name = "cosine";
+  double warmup = 0.05;
+};
+
+/// How often the run is saved and how much is kept.
+struct CheckpointConfig {
+  int64_t every = 200;
+  int64_t keep = 3;
+};
+
+/// How often the run reports.
+struct LogConfig {
+  int64_t every = 10;
+};
+
+/// How ranks talk.
+struct CommConfig {
+  std::string backend = "auto";
+};
+
+/// A whole run: what one config file says.
+struct RunConfig {
+  std::string output = "runs/layalign";
+  int64_t seed = 0;
+  ModelConfig model;
+  ParallelConfig parallel;
+  DataConfig data;
+  std::vector<StageConfig> stages;
+  OptimizerConfig optimizer;
+  ScheduleConfig schedule;
+  CheckpointConfig checkpoint;
+  LogConfig log;
+  CommConfig comm;
+  std::string folder;  ///< not a key: the folder of the config file, "." where it has none
+};
+
+}  // namespace layalign::configs
