@@ -1,0 +1,73 @@
+#include "model/layalign.h"
+
+#include "model/recompute.h"
+
+namespace layalign::model {
+namespace {
+
+/// Runs `piece` as it is or with activation recomputation.
+at::Tensor run(Recompute mode, const Piece& piece, const std::vector<at::Tensor>& inputs) {
+  return mode == Recompute::kFull ? recompute(piece, inputs)[0] : piece(inputs)[0];
+}
+
+}  // namespace
+
+LayAlign::LayAlign(const Llm& llm, Trainables& trainables, std::vector<int64_t> language_layers, Recompute recompute)
+    : llm_(llm), trainables_(trainables), adapted_of_layer_(llm.config().layers, -1), recompute_(recompute) {
+  for (size_t i = 0; i < language_layers.size(); ++i) adapted_of_layer_.at(language_layers[i]) = static_cast<int64_t>(i);
+}
+
+at::Tensor LayAlign::input_rows(const data::Batch& batch, const EncoderStates& states) const {
+  const auto mapped_SD = trainables_.mapping(states.last_SD);
+  const auto tokens_KD = llm_.embed(batch.token_ids_K);
+  const auto boundary_BD = trainables_.mapping.end_boundary.to(llm_.type()).expand({batch.samples, -1});
+  return at::cat({mapped_SD, tokens_KD, boundary_BD}).index_select(0, batch.input_rows_T);
+}
+
+at::Tensor LayAlign::adapted_layer(int64_t layer, int64_t adapted, const at::Tensor& x_TD, const at::Tensor& states_ESD,
+                                   const std::shared_ptr<const PackedRows>& rows) const {
+  // Pieces run again in backward, when this call has returned: they capture by value.
+  const auto project = [this, layer, adapted](const std::vector<at::Tensor>& in) -> std::vector<at::Tensor> {
+    const auto aligner = LayerWiseAligner::from_weights(&in[1], in.size() - 1);
+    const auto [key_state_SD, value_state_SD] = aligner.states(in[0], adapted);
+    const auto fusion = llm_.layer(layer).project(key_state_SD, value_state_SD);
+    return {fusion.key_SGd, fusion.value_SGd};
+  };
+  const auto piece = [this, layer, adapted, rows, project](const std::vector<at::Tensor>& in) -> std::vector<at::Tensor> {
+    const std::vector<at::Tensor> states_and_weights(in.begin() + 2, in.end());
+    // Within a recomputed layer the states are made again anyway.
+    const auto made = recompute_ == Recompute::kFull ? project(states_and_weights) : recompute(project, states_and_weights);
+    return {llm_.layer(layer).forward(in[0], *rows, FusionKeyValue{made[0], made[1]}, in[1].select(0, adapted))};
+  };
+  std::vector<at::Tensor> inputs = {x_TD, trainables_.gates_L, states_ESD};
+  for (auto& weight : trainables_.aligner.weights()) inputs.push_back(weight);
+  return run(recompute_, piece, inputs);
+}
+
+at::Tensor LayAlign::label_hidden(const data::Batch& batch, const EncoderStates& states) const {
+  const auto rows = std::make_shared<const PackedRows>(
+      PackedRows{batch.llm_offsets, batch.source_offsets, llm_.rope(batch.positions_T)});
+  auto x_TD = input_rows(batch, states);
+  for (size_t layer = 0; layer < adapted_of_layer_.size(); ++layer) {
+    const auto index = static_cast<int64_t>(layer);
+    if (const int64_t adapted = adapted_of_layer_[layer]; adapted >= 0) {
+      x_TD = adapted_layer(index, adapted, x_TD, states.layers_ESD, rows);
+    } else {
+      const auto piece = [this, index, rows](const std::vector<at::Tensor>& in) -> std::vector<at::Tensor> {
+        return {llm_.layer(index).forward(in[0], *rows, std::nullopt, {})};
+      };
+      x_TD = run(recompute_, piece, {x_TD});
+    }
+  }
+  return x_TD.index_select(0, batch.label_rows_N);
+}
+
+at::Tensor LayAlign::label_losses(const data::Batch& batch, const EncoderStates& states) const {
+  return llm_.label_losses(label_hidden(batch, states), batch.label_ids_N);
+}
+
+at::Tensor LayAlign::label_logits(const data::Batch& batch, const EncoderStates& states) const {
+  return llm_.logits(label_hidden(batch, states));
+}
+
+}  // namespace layalign::model

@@ -1,0 +1,53 @@
+#pragma once
+
+// Shape letters: T LLM tokens of all samples, S encoder tokens, N label tokens, E encoder layers used, D LLM width.
+
+#include <ATen/ATen.h>
+
+#include <cstdint>
+#include <memory>
+#include <vector>
+
+#include "data/batch.h"
+#include "model/encoder.h"
+#include "model/llm.h"
+#include "model/trainables.h"
+
+namespace layalign::model {
+
+/// Which activations are kept for backward.
+enum class Recompute {
+  kNone,  ///< all but the aligner's states, which are always made again
+  kFull,  ///< the input of each layer alone
+};
+
+/// The frozen LLM with the trained mapping, layer-wise aligner and gates: encoder states in, loss of the labels out.
+///
+///   x = [bos, mapping(hidden_states[n]), end_boundary, (prompt), target]  of each sample, packed
+///   layers l in `language_layers` attend to k_proj_l(K_l), v_proj_l(V_l) of the aligner's states, scaled by gate_l
+/// Gradients: see Trainables::mapping_size and DecoderLayer for which are whole and which are partial sums.
+class LayAlign {
+ public:
+  /// `language_layers`: the adapted LLM layers, in the order of the aligner's rows and the gates. Keeps references.
+  LayAlign(const Llm& llm, Trainables& trainables, std::vector<int64_t> language_layers, Recompute recompute);
+
+  /// Cross-entropy of each label token of the batch, float32 [N]; records gradients in gradient mode.
+  /// Collectives: those of embed, of each layer and of label_losses.
+  at::Tensor label_losses(const data::Batch& batch, const EncoderStates& states) const;
+
+  /// Logits at the label rows, float32 [N, V].
+  at::Tensor label_logits(const data::Batch& batch, const EncoderStates& states) const;
+
+ private:
+  at::Tensor input_rows(const data::Batch& batch, const EncoderStates& states) const;
+  at::Tensor label_hidden(const data::Batch& batch, const EncoderStates& states) const;
+  at::Tensor adapted_layer(int64_t layer, int64_t adapted, const at::Tensor& x_TD, const at::Tensor& states_ESD,
+                           const std::shared_ptr<const PackedRows>& rows) const;
+
+  const Llm& llm_;
+  Trainables& trainables_;
+  std::vector<int64_t> adapted_of_layer_;  // index among the adapted layers, -1 for a plain layer
+  Recompute recompute_;
+};
+
+}  // namespace layalign::model

@@ -1,0 +1,150 @@
+#include "model/llm.h"
+
+#include <cmath>
+
+#include "configs/error.h"
+#include "dist/tensor_parallel.h"
+#include "model/attention.h"
+#include "model/error.h"
+
+namespace layalign::model {
+namespace {
+
+at::Tensor rms_norm(const at::Tensor& x_TD, const at::Tensor& weight_D, double eps) {
+  const auto wide = x_TD.to(at::kFloat);
+  const auto scaled = wide * at::rsqrt(wide.square().mean(-1, true) + eps);
+  return scaled.to(x_TD.scalar_type()) * weight_D;
+}
+
+/// Heads of this rank as rows of a projection weight: `heads` of `head_dim` rows from head `first`.
+dist::Shard head_rows(int64_t first, int64_t heads, int64_t head_dim) {
+  return {first * head_dim, (first + heads) * head_dim, heads * head_dim};
+}
+
+}  // namespace
+
+void check_tensor_parallel(const std::filesystem::path& folder, const LlmConfig& config, int tp) {
+  const auto where = (folder / "config.json").string() + ": ";
+  if (config.heads % tp != 0) {
+    throw configs::ConfigError(where + std::to_string(config.heads) + " attention heads (num_attention_heads) cannot be divided by " +
+                     "parallel.tensor = " + std::to_string(tp) + "; choose a divisor of " + std::to_string(config.heads));
+  }
+  if (config.kv_heads % tp != 0 && tp % config.kv_heads != 0) {
+    throw configs::ConfigError(where + std::to_string(config.kv_heads) + " key-value heads (num_key_value_heads) and parallel.tensor = " +
+                     std::to_string(tp) + " do not divide one another");
+  }
+}
+
+DecoderLayer::DecoderLayer(const LlmConfig& config, Weights& weights, int64_t index, const dist::Communicator& tp)
+    : tp_(tp), head_dim_(config.head_dim), eps_(config.rms_norm_eps) {
+  heads_ = config.heads / tp.size();
+  kv_heads_ = std::max<int64_t>(1, config.kv_heads / tp.size());
+  const int64_t first_kv_head = tp.rank() * heads_ / (config.heads / config.kv_heads);
+  const int64_t D = config.hidden_size, dh = config.head_dim;
+  const auto q_rows = head_rows(tp.rank() * heads_, heads_, dh);
+  const auto kv_rows = head_rows(first_kv_head, kv_heads_, dh);
+  const auto mlp_rows = dist::shard_of(config.intermediate_size, tp.rank(), tp.size());
+  const std::string layer = weights.prefix() + "layers." + std::to_string(index) + ".";
+
+  const auto sharded = [&](const std::string& name, int64_t total, const dist::Shard& shard) {
+    return weights.rows(layer + name + ".weight", {total, D}, shard);
+  };
+  const auto sharded_bias = [&](const std::string& name, int64_t total, const dist::Shard& shard) {
+    return weights.rows(layer + name + ".bias", {total}, shard);
+  };
+  const std::string attention = "self_attn.", mlp = "mlp.";
+  input_norm_D_ = weights.whole(layer + "input_layernorm.weight", {D});
+  qkv_weight_ = at::cat({sharded(attention + "q_proj", config.heads * dh, q_rows),
+                         sharded(attention + "k_proj", config.kv_heads * dh, kv_rows),
+                         sharded(attention + "v_proj", config.kv_heads * dh, kv_rows)});
+  if (config.qkv_bias) {
+    qkv_bias_ = at::cat({sharded_bias(attention + "q_proj", config.heads * dh, q_rows),
+                         sharded_bias(attention + "k_proj", config.kv_heads * dh, kv_rows),
+                         sharded_bias(attention + "v_proj", config.kv_heads * dh, kv_rows)});
+  }
+  o_weight_ = weights.columns(layer + attention + "o_proj.weight", {D, config.heads * dh}, q_rows);
+  if (config.o_bias) o_bias_D_ = weights.whole(layer + attention + "o_proj.bias", {D});
+  post_attention_norm_D_ = weights.whole(layer + "post_attention_layernorm.weight", {D});
+  gate_up_weight_ = at::cat({sharded(mlp + "gate_proj", config.intermediate_size, mlp_rows),
+                             sharded(mlp + "up_proj", config.intermediate_size, mlp_rows)});
+  down_weight_ = weights.columns(layer + mlp + "down_proj.weight", {D, config.intermediate_size}, mlp_rows);
+  if (config.mlp_bias) {
+    gate_up_bias_ = at::cat({sharded_bias(mlp + "gate_proj", config.intermediate_size, mlp_rows),
+                             sharded_bias(mlp + "up_proj", config.intermediate_size, mlp_rows)});
+    down_bias_D_ = weights.whole(layer + mlp + "down_proj.bias", {D});
+  }
+}
+
+at::Tensor DecoderLayer::forward(const at::Tensor& x_TD, const PackedRows& rows,
+                                 const std::optional<FusionKeyValue>& fusion, const at::Tensor& gate) const {
+  const auto middle_TD = x_TD + attention(rms_norm(x_TD, input_norm_D_, eps_), rows, fusion, gate);
+  return middle_TD + mlp(rms_norm(middle_TD, post_attention_norm_D_, eps_));
+}
+
+at::Tensor DecoderLayer::attention(const at::Tensor& x_TD, const PackedRows& rows,
+                                   const std::optional<FusionKeyValue>& fusion, const at::Tensor& gate) const {
+  const int64_t T = x_TD.size(0);
+  const double scale = 1.0 / std::sqrt(static_cast<double>(head_dim_));
+  const auto qkv = at::linear(dist::copy_to_tensor_parallel(x_TD, tp_), qkv_weight_, qkv_bias_).view({T, -1, head_dim_});
+  const auto q_THd = apply_rope(qkv.narrow(1, 0, heads_), rows.rope);
+  const auto k_TGd = apply_rope(qkv.narrow(1, heads_, kv_heads_), rows.rope);
+  const auto v_TGd = qkv.narrow(1, heads_ + kv_heads_, kv_heads_);
+  auto heads_out = packed_attention(q_THd, k_TGd, v_TGd, rows.llm_offsets, rows.llm_offsets, /*causal=*/true, scale);
+  if (fusion) {
+    const auto fused = packed_attention(q_THd, fusion->key_SGd, fusion->value_SGd, rows.llm_offsets, rows.source_offsets,
+                                        /*causal=*/false, scale);
+    heads_out = heads_out + gate.to(fused.scalar_type()) * fused;
+  }
+  auto out_TD = dist::reduce_from_tensor_parallel(at::linear(heads_out, o_weight_), tp_);
+  // The reference projects self-attention and fusion apart, so its bias counts once for each.
+  if (o_bias_D_.defined()) out_TD = out_TD + (fusion ? 2 * o_bias_D_ : o_bias_D_);
+  return out_TD;
+}
+
+FusionKeyValue DecoderLayer::project(const at::Tensor& key_state_SD, const at::Tensor& value_state_SD) const {
+  const int64_t q_size = heads_ * head_dim_, kv_size = kv_heads_ * head_dim_;
+  const auto part = [&](const at::Tensor& x, int64_t first) {
+    const auto bias = qkv_bias_.defined() ? qkv_bias_.narrow(0, first, kv_size) : at::Tensor();
+    return at::linear(x, qkv_weight_.narrow(0, first, kv_size), bias).view({-1, kv_heads_, head_dim_});
+  };
+  return {part(key_state_SD, q_size), part(value_state_SD, q_size + kv_size)};
+}
+
+at::Tensor DecoderLayer::mlp(const at::Tensor& x_TD) const {
+  const auto both = at::linear(dist::copy_to_tensor_parallel(x_TD, tp_), gate_up_weight_, gate_up_bias_).chunk(2, -1);
+  auto out_TD = dist::reduce_from_tensor_parallel(at::linear(at::silu(both[0]) * both[1], down_weight_), tp_);
+  if (down_bias_D_.defined()) out_TD = out_TD + down_bias_D_;
+  return out_TD;
+}
+
+Llm::Llm(const std::filesystem::path& folder, const LlmConfig& config, const dist::Communicator& tp, at::Device device,
+         at::ScalarType type)
+    : config_(config), tp_(tp), type_(type) {
+  check_tensor_parallel(folder, config, tp.size());
+  Weights weights(folder, {"model.", ""}, "embed_tokens.weight", device, type);
+  const auto shard = dist::shard_of(config.vocabulary_size, tp.rank(), tp.size());
+  const int64_t V = config.vocabulary_size, D = config.hidden_size;
+  embedding_ = {weights.rows(weights.prefix() + "embed_tokens.weight", {V, D}, shard), shard};
+  for (int64_t i = 0; i < config.layers; ++i) layers_.emplace_back(config, weights, i, tp);
+  norm_D_ = weights.whole(weights.prefix() + "norm.weight", {D});
+  head_ = config.tied_embeddings ? embedding_ : VocabularyShard{weights.rows("lm_head.weight", {V, D}, shard), shard};
+  frequencies_ = inverse_frequencies(config.rope, config.head_dim).to(device);
+  fingerprint_ = weights.fingerprint();
+  for (const auto& name : weights.unused()) {
+    const bool harmless = name.ends_with("rotary_emb.inv_freq") || (config.tied_embeddings && name == "lm_head.weight");
+    if (!harmless) {
+      throw ModelError(folder.string() + ": weight '" + name + "' belongs to no part of a " + config.model_type +
+                       " model as config.json describes it");
+    }
+  }
+}
+
+at::Tensor Llm::label_losses(const at::Tensor& hidden_ND, const at::Tensor& labels_N) const {
+  return vocabulary_cross_entropy(rms_norm(hidden_ND, norm_D_, config_.rms_norm_eps), labels_N, head_, tp_);
+}
+
+at::Tensor Llm::logits(const at::Tensor& hidden_ND) const {
+  return vocabulary_logits(rms_norm(hidden_ND, norm_D_, config_.rms_norm_eps), head_, tp_, config_.vocabulary_size);
+}
+
+}  // namespace layalign::model

@@ -1,0 +1,80 @@
+#include "model/llm_config.h"
+
+#include "model/error.h"
+
+namespace layalign::model {
+namespace {
+
+/// Mistral attends to the last `sliding_window` tokens; Qwen2 only where `use_sliding_window` is set.
+std::optional<int64_t> read_sliding_window(HfConfig& config) {
+  const bool has_window = !config.value("sliding_window").is_null();
+  const bool used = config.model_type() == "mistral" || config.flag_or("use_sliding_window", false);
+  config.ignore({"max_window_layers", "use_sliding_window"});
+  const auto& layer_types = config.value("layer_types");
+  bool sliding_layer = false;
+  if (layer_types.is_array()) {
+    for (const auto& type : layer_types) {
+      if (type == "sliding_attention") sliding_layer = true;
+      else if (type != "full_attention") config.refuse("layer_types", "only full_attention is supported");
+    }
+  }
+  if (!has_window || !(used || sliding_layer)) return std::nullopt;
+  return config.count("sliding_window");
+}
+
+}  // namespace
+
+LlmConfig LlmConfig::read(const std::filesystem::path& folder, const std::vector<std::string>& ignored_fields) {
+  HfConfig config(folder);
+  LlmConfig llm;
+  llm.model_type = config.model_type();
+  if (llm.model_type != "llama" && llm.model_type != "mistral" && llm.model_type != "qwen2") {
+    config.refuse("model_type", "this LLM is not supported; llama, mistral and qwen2 are");
+  }
+  llm.hidden_size = config.count("hidden_size");
+  llm.intermediate_size = config.count("intermediate_size");
+  llm.layers = config.count("num_hidden_layers");
+  llm.heads = config.count("num_attention_heads");
+  llm.kv_heads = config.count_or("num_key_value_heads", llm.heads);
+  if (config.value("head_dim").is_null() && llm.hidden_size % llm.heads != 0) {
+    config.refuse("hidden_size", "it is not a multiple of num_attention_heads, and head_dim is not given");
+  }
+  llm.head_dim = config.count_or("head_dim", llm.hidden_size / llm.heads);
+  if (llm.heads % llm.kv_heads != 0) config.refuse("num_key_value_heads", "it must divide num_attention_heads");
+  if (llm.head_dim % 2 != 0) config.refuse("head_dim", "rotary embedding needs an even head size");
+  llm.vocabulary_size = config.count("vocab_size");
+  llm.max_position_embeddings = config.count_or("max_position_embeddings", 2048);
+  llm.rms_norm_eps = config.number_or("rms_norm_eps", 1e-6);
+  llm.tied_embeddings = config.flag_or("tie_word_embeddings", false);
+  if (const auto act = config.text_or("hidden_act", "silu"); act != "silu" && act != "swish") {
+    config.refuse("hidden_act", "only silu is supported");
+  }
+  const bool attention_bias = config.flag_or("attention_bias", false);
+  llm.qkv_bias = llm.model_type == "qwen2" || attention_bias;
+  llm.o_bias = llm.model_type == "llama" && attention_bias;
+  if (llm.model_type != "llama" && attention_bias) config.refuse("attention_bias", "only a llama model has this field");
+  llm.mlp_bias = config.flag_or("mlp_bias", false);
+  if (llm.model_type != "llama" && llm.mlp_bias) config.refuse("mlp_bias", "only a llama model has this field");
+  llm.sliding_window = read_sliding_window(config);
+  llm.rope = RopeConfig::read(config, llm.max_position_embeddings);
+  const auto bos = config.token_id("bos_token_id");
+  const auto eos = config.token_id("eos_token_id");
+  if (!bos) config.refuse("bos_token_id", "the LLM's input begins with this token: give its id");
+  if (!eos) config.refuse("eos_token_id", "every target ends with this token: give its id");
+  llm.bos_id = *bos;
+  llm.eos_id = *eos;
+  if (llm.bos_id >= llm.vocabulary_size) config.refuse("bos_token_id", "it is not below vocab_size");
+  if (llm.eos_id >= llm.vocabulary_size) config.refuse("eos_token_id", "it is not below vocab_size");
+  config.finish(ignored_fields);
+  return llm;
+}
+
+void LlmConfig::check_sequence_length(const std::filesystem::path& folder, int64_t tokens) const {
+  if (sliding_window && tokens > *sliding_window) {
+    throw ModelError((folder / "config.json").string() + ": field 'sliding_window' is " + std::to_string(*sliding_window) +
+                     ", but a sequence of this run has up to " + std::to_string(tokens) +
+                     " tokens, and sliding-window attention is not supported. Lower max_source_tokens or max_target_tokens");
+  }
+}
+
+}  // namespace layalign::model

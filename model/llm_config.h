@@ -1,0 +1,42 @@
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "model/rope.h"
+
+namespace layalign::model {
+
+/// What the decoder-only LLMs of this project differ in: Llama, Mistral, Qwen2.
+struct LlmConfig {
+  std::string model_type;
+  int64_t hidden_size = 0;
+  int64_t intermediate_size = 0;
+  int64_t layers = 0;
+  int64_t heads = 0;
+  int64_t kv_heads = 0;
+  int64_t head_dim = 0;
+  int64_t vocabulary_size = 0;
+  int64_t max_position_embeddings = 0;
+  double rms_norm_eps = 1e-6;
+  bool tied_embeddings = false;
+  bool qkv_bias = false;
+  bool o_bias = false;
+  bool mlp_bias = false;
+  std::optional<int64_t> sliding_window;  ///< attention reaches back this many tokens; none: to the first
+  RopeConfig rope;
+  int64_t bos_id = 0;
+  int64_t eos_id = 0;
+
+  /// Reads `folder`/config.json. `ignored_fields`: model.ignore_fields of the run's config.
+  /// Errors: ModelError naming the unsupported field.
+  static LlmConfig read(const std::filesystem::path& folder, const std::vector<std::string>& ignored_fields = {});
+
+  /// Refuses a sequence that this program would compute differently from the model: one longer than a sliding window.
+  void check_sequence_length(const std::filesystem::path& folder, int64_t tokens) const;
+};
+
+}  // namespace layalign::model

@@ -1,0 +1,15 @@
+#pragma once
+
+#include "data/batch.h"
+#include "dist/communicator.h"
+#include "model/encoder.h"
+
+namespace layalign::model {
+
+/// Encodes a batch that every rank of a tensor-parallel group holds: its samples are dealt to the ranks by length, each rank
+/// encodes its share and the states are gathered. Every rank returns the states of the whole batch.
+/// Collectives: one all-gather of [longest share, (E + 1) De]; none in a group of one.
+EncoderStates encode_shared(const Encoder& encoder, const data::Batch& batch, const std::vector<int64_t>& layers,
+                            const dist::Communicator& tp);
+
+}  // namespace layalign::model

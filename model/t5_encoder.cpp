@@ -1,0 +1,141 @@
+#include "model/t5_encoder.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include "model/attention.h"
+#include "model/weights.h"
+
+namespace layalign::model {
+namespace {
+
+at::Tensor t5_norm(const at::Tensor& x, const at::Tensor& weight, double eps) {
+  const auto wide = x.to(at::kFloat);
+  return (wide * at::rsqrt(wide.square().mean(-1, true) + eps)).to(x.scalar_type()) * weight;
+}
+
+at::Tensor activate(const at::Tensor& x, const std::string& name) {
+  if (name == "relu") return at::relu(x);
+  if (name == "silu") return at::silu(x);
+  return at::gelu(x, name == "gelu_new" ? "tanh" : "none");
+}
+
+}  // namespace
+
+T5Config T5Config::read(HfConfig& config, const std::vector<std::string>& ignored_fields) {
+  T5Config t5;
+  t5.info = {config.model_type(), config.count("d_model"), config.count("num_layers"), config.count("vocab_size"), 0};
+  t5.heads = config.count("num_heads");
+  t5.head_dim = config.count("d_kv");
+  t5.intermediate_size = config.count("d_ff");
+  t5.buckets = config.count_or("relative_attention_num_buckets", 32);
+  t5.max_distance = config.count_or("relative_attention_max_distance", 128);
+  t5.norm_eps = config.number_or("layer_norm_epsilon", 1e-6);
+
+  const bool is_mt5 = config.model_type() == "mt5";
+  const auto projection = config.text_or("feed_forward_proj", is_mt5 ? "gated-gelu" : "relu");
+  t5.gated = projection.starts_with("gated-");
+  const auto name = t5.gated ? projection.substr(6) : projection;
+  // transformers reads the gated-gelu of T5 v1.1 and mT5 as the tanh form.
+  t5.activation = projection == "gated-gelu" ? "gelu_new" : name == "swish" ? "silu" : name;
+  const auto supported = {"relu", "gelu", "gelu_new", "silu"};
+  if (std::find(supported.begin(), supported.end(), t5.activation) == supported.end()) {
+    config.refuse("feed_forward_proj", "relu, gelu, silu and their gated forms are supported");
+  }
+  if (t5.buckets < 4) config.refuse("relative_attention_num_buckets", "at least 4 are needed");
+  const int64_t D = t5.info.width, inner = t5.heads * t5.head_dim;
+  t5.info.parameters = t5.info.vocabulary_size * D + t5.buckets * t5.heads + D +
+                       t5.info.depth * (2 * D + 4 * inner * D + (t5.gated ? 3 : 2) * t5.intermediate_size * D);
+  // The first two restate feed_forward_proj; the rest concerns the decoder and training.
+  config.ignore({"dense_act_fn", "is_gated_act", "dropout_rate", "n_positions", "num_decoder_layers", "is_decoder",
+                 "tie_word_embeddings", "scale_decoder_outputs", "decoder_layers", "tie_encoder_decoder"});
+  config.finish(ignored_fields);
+  return t5;
+}
+
+at::Tensor relative_position_buckets(const at::Tensor& distances, int64_t buckets, int64_t max_distance) {
+  const int64_t half = buckets / 2;  // one half for keys before the query, one for those after it
+  const int64_t exact = half / 2;    // small distances have a bucket each, larger ones share logarithmically
+  const auto distance = distances.abs();
+  const auto ratio = at::log(distance.clamp_min(1).to(at::kFloat) / static_cast<double>(exact)) /
+                     std::log(static_cast<double>(max_distance) / static_cast<double>(exact));
+  const auto shared = (exact + (ratio * static_cast<double>(half - exact)).to(at::kLong)).clamp_max(half - 1);
+  return (distances > 0).to(at::kLong) * half + at::where(distance < exact, distance, shared);
+}
+
+T5Encoder::T5Encoder(const std::filesystem::path& folder, const T5Config& config, at::Device device, at::ScalarType type)
+    : config_(config) {
+  const int64_t D = config.info.width, inner = config.heads * config.head_dim, F = config.intermediate_size;
+  Weights weights(folder, {"encoder.", ""}, "block.0.layer.0.SelfAttention.q.weight", device, type);
+  const bool shared = weights.contains("shared.weight");
+  embedding_VD_ = weights.whole(shared ? "shared.weight" : weights.prefix() + "embed_tokens.weight",
+                                {config.info.vocabulary_size, D});
+  for (int64_t i = 0; i < config.info.depth; ++i) {
+    const std::string block = weights.prefix() + "block." + std::to_string(i) + ".layer.";
+    const std::string attention = block + "0.SelfAttention.", dense = block + "1.DenseReluDense.";
+    Block b;
+    b.attention_norm = weights.whole(block + "0.layer_norm.weight", {D});
+    b.qkv = at::cat({weights.whole(attention + "q.weight", {inner, D}), weights.whole(attention + "k.weight", {inner, D}),
+                     weights.whole(attention + "v.weight", {inner, D})});
+    b.o = weights.whole(attention + "o.weight", {D, inner});
+    b.feed_forward_norm = weights.whole(block + "1.layer_norm.weight", {D});
+    b.wi = config.gated ? at::cat({weights.whole(dense + "wi_0.weight", {F, D}), weights.whole(dense + "wi_1.weight", {F, D})})
+                        : weights.whole(dense + "wi.weight", {F, D});
+    b.wo = weights.whole(dense + "wo.weight", {D, F});
+    blocks_.push_back(std::move(b));
+  }
+  position_bias_BH_ = weights.whole(weights.prefix() + "block.0.layer.0.SelfAttention.relative_attention_bias.weight",
+                                    {config.buckets, config.heads});
+  final_norm_D_ = weights.whole(weights.prefix() + "final_layer_norm.weight", {D});
+  fingerprint_ = weights.fingerprint();
+}
+
+at::Tensor T5Encoder::position_bias(int64_t longest) const {
+  const auto positions = at::arange(longest, position_bias_BH_.options().dtype(at::kLong));
+  const auto distances = positions.unsqueeze(0) - positions.unsqueeze(1);  // key - query
+  const auto buckets = relative_position_buckets(distances, config_.buckets, config_.max_distance);
+  return at::embedding(position_bias_BH_, buckets).permute({2, 0, 1}).contiguous();
+}
+
+at::Tensor T5Encoder::block(const Block& b, const at::Tensor& x_SD, const std::vector<int64_t>& offsets,
+                            const at::Tensor& bias_HSS) const {
+  const auto qkv = at::linear(t5_norm(x_SD, b.attention_norm, config_.norm_eps), b.qkv)
+                       .view({x_SD.size(0), 3, config_.heads, config_.head_dim});
+  const auto heads = packed_attention(qkv.select(1, 0), qkv.select(1, 1), qkv.select(1, 2), offsets, offsets,
+                                      /*causal=*/false, /*scale=*/1.0, bias_HSS);
+  const auto middle_SD = x_SD + at::linear(heads, b.o);
+  auto hidden = at::linear(t5_norm(middle_SD, b.feed_forward_norm, config_.norm_eps), b.wi);
+  if (config_.gated) {
+    const auto halves = hidden.chunk(2, -1);
+    hidden = activate(halves[0], config_.activation) * halves[1];
+  } else {
+    hidden = activate(hidden, config_.activation);
+  }
+  return middle_SD + at::linear(hidden, b.wo);
+}
+
+EncoderStates T5Encoder::encode(const at::Tensor& ids_S, const std::vector<int64_t>& offsets,
+                                const std::vector<int64_t>& layers) const {
+  at::NoGradGuard no_grad;
+  int64_t longest = 0;
+  for (size_t i = 1; i < offsets.size(); ++i) longest = std::max(longest, offsets[i] - offsets[i - 1]);
+  EncoderStates states;
+  auto x_SD = at::embedding(embedding_VD_, ids_S);
+  states.layers_ESD = at::empty({static_cast<int64_t>(layers.size()), x_SD.size(0), x_SD.size(1)}, x_SD.options());
+  const auto keep = [&](int64_t index, const at::Tensor& state_SD) {
+    for (size_t e = 0; e < layers.size(); ++e) {
+      if (layers[e] == index) states.layers_ESD[static_cast<int64_t>(e)].copy_(state_SD);
+    }
+  };
+  keep(0, x_SD);
+  const auto bias_HSS = position_bias(longest);
+  for (int64_t i = 0; i < config_.info.depth; ++i) {
+    x_SD = block(blocks_[i], x_SD, offsets, bias_HSS);
+    if (i + 1 < config_.info.depth) keep(i + 1, x_SD);
+  }
+  states.last_SD = t5_norm(x_SD, final_norm_D_, config_.norm_eps);
+  keep(config_.info.depth, states.last_SD);
+  return states;
+}
+
+}  // namespace layalign::model

@@ -1,0 +1,56 @@
+#include "tests/parity/golden.h"
+
+#include <nlohmann/json.hpp>
+
+namespace layalign::test {
+namespace {
+
+const std::string kFolder = LAYALIGN_TEST_DATA "/golden/";
+
+/// "mt5-llama-gqa-stage1-Linear" -> mt5 and llama-gqa
+std::pair<std::string, std::string> model_names(const std::string& name) {
+  const auto dash = name.find('-');
+  return {name.substr(0, dash), name.substr(dash + 1, name.find("-stage") - dash - 1)};
+}
+
+}  // namespace
+
+Golden::Golden(const std::string& name) : file_(kFolder + name + ".safetensors") {
+  const auto [encoder, llm] = model_names(name);
+  encoder_folder = kFolder + "models/" + encoder;
+  llm_folder = kFolder + "models/" + llm;
+  const auto& metadata = file_.metadata();
+  mlp = metadata.at("structure") == "MLP";
+  encoder_layers = nlohmann::json::parse(metadata.at("encoder_layers")).get<std::vector<int64_t>>();
+  language_layers = nlohmann::json::parse(metadata.at("language_layers")).get<std::vector<int64_t>>();
+  lr = std::stod(metadata.at("lr"));
+  eps = std::stod(metadata.at("eps"));
+  for (const auto& sample : nlohmann::json::parse(metadata.at("samples"))) {
+    samples.push_back({sample["source"], sample["prompt"], sample["target"], "none", name + "[" + std::to_string(samples.size()) + "]"});
+  }
+}
+
+at::Tensor Golden::flat(const std::string& prefix, const model::TrainableLayout& layout) const {
+  std::vector<at::Tensor> parts;
+  for (const auto& [name, shape] : layout) parts.push_back(tensor(prefix + "." + name).flatten());
+  return at::cat(parts);
+}
+
+System::System(const Golden& golden, const dist::ProcessGrid& grid, model::Recompute recompute, at::ScalarType type)
+    : encoder_layers(golden.encoder_layers) {
+  encoder = model::load_encoder(golden.encoder_folder, grid.device, type);
+  const auto config = model::LlmConfig::read(golden.llm_folder);
+  llm = std::make_unique<model::Llm>(golden.llm_folder, config, grid.tp, grid.device, type);
+  const model::TrainableSizes sizes{static_cast<int64_t>(golden.encoder_layers.size()),
+                                    static_cast<int64_t>(golden.language_layers.size()), encoder->info().width,
+                                    config.hidden_size, golden.mlp};
+  trainables = std::make_unique<model::Trainables>(sizes, grid.device, 1 + grid.world_size);
+  trainables->masters().copy_(golden.flat("init", trainables->layout()));
+  layalign = std::make_unique<model::LayAlign>(*llm, *trainables, golden.language_layers, recompute);
+}
+
+double relative_error(const at::Tensor& got, const at::Tensor& expected) {
+  return (got - expected).abs().max().item<double>() / expected.abs().max().item<double>();
+}
+
+}  // namespace layalign::test

@@ -1,0 +1,25 @@
+#pragma once
+
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "data/dataset.h"
+#include "trainer/train_step.h"
+
+namespace layalign::trainer {
+
+/// Perplexity on held-out samples, the same on every rank.
+struct Perplexity {
+  double loss = 0;  ///< mean over all label tokens
+  double perplexity = 0;
+  int64_t label_tokens = 0;
+  std::vector<std::pair<std::string, double>> by_language;  ///< in the order in which languages first appear
+};
+
+/// Evaluates `indices` of `dataset`: dealt to the data-parallel ranks, in micro-batches of similar length.
+/// Collectives: those of the micro-batches on tp; one all-reduce of [languages, 2] on world.
+Perplexity evaluate_perplexity(const dist::ProcessGrid& grid, const Models& models, const data::Dataset& dataset,
+                               const std::vector<int64_t>& indices, int64_t micro_batch);
+
+}  // namespace layalign::trainer

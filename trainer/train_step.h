@@ -1,0 +1,70 @@
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "configs/schema.h"
+#include "data/sample.h"
+#include "dist/process_grid.h"
+#include "model/encoder.h"
+#include "model/layalign.h"
+#include "model/trainables.h"
+#include "trainer/adamw.h"
+
+namespace layalign::trainer {
+
+/// The models of a run as the steps use them. References: the owner outlives the steps.
+struct Models {
+  const model::Encoder& encoder;
+  const model::Llm& llm;
+  const model::LayAlign& layalign;
+  model::Trainables& trainables;
+  std::vector<int64_t> encoder_layers;
+};
+
+/// What one optimiser step found, the same on every rank.
+struct StepResult {
+  double loss = 0;       ///< before the update, mean over the label tokens of the global batch
+  double grad_norm = 0;  ///< before clipping
+  int64_t label_tokens = 0;
+  int64_t llm_tokens = 0;
+  int64_t peak_memory_bytes = 0;  ///< so far, of the rank that needs most
+};
+
+/// The samples of each data-parallel rank, dealt by cost; the same plan on every rank.
+std::vector<std::vector<int64_t>> deal_samples(std::span<const data::Sample> samples, int dp_size);
+
+/// One optimiser step over a global batch.
+///
+///   gradient = d/d(trainables) sum over label tokens of the global batch / their number
+/// The samples are dealt to the data-parallel ranks; each runs its own in micro-batches and adds into the flat gradient
+/// buffer; one world all-reduce sums it and the loss. So the result does not depend on the grid, the micro-batch or the
+/// accumulation beyond rounding.
+class TrainStep {
+ public:
+  /// The trainables have 1 + world_size riders: the loss, and the peak memory of each rank.
+  TrainStep(const dist::ProcessGrid& grid, const configs::OptimizerConfig& config, Models models);
+
+  /// `samples`: the whole global batch, the same on every rank. `number` counts updates from 1.
+  /// Collectives: those of the micro-batches on tp; one all-reduce of the flat gradient on world.
+  /// Errors: DivergedError on every rank, before the update, naming step, rank and samples.
+  StepResult run(std::span<const data::Sample> samples, int64_t micro_batch, double lr, int64_t number);
+
+  AdamW& optimizer() { return optimizer_; }
+  const Models& models() const { return models_; }
+
+ private:
+  double run_micro_batch(std::span<const data::Sample> samples, double scale);
+  void reduce(double loss, StepResult* result);
+  [[noreturn]] void diverged(std::span<const data::Sample> samples, const std::vector<int64_t>& mine, int64_t number,
+                             const StepResult& result);
+
+  const dist::ProcessGrid& grid_;
+  configs::OptimizerConfig config_;
+  Models models_;
+  AdamW optimizer_;
+};
+
+}  // namespace layalign::trainer
