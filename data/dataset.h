@@ -1,0 +1,23 @@
+#pragma once
+
+#include <cstdint>
+#include <string>
+
+#include "data/sample.h"
+
+namespace layalign::data {
+
+/// Samples by index, in a fixed order.
+/// Threads: all functions may be called from many threads at once.
+class Dataset {
+ public:
+  virtual ~Dataset() = default;
+  virtual int64_t size() const = 0;
+  /// Errors: DataError where the text of the sample cannot be used.
+  virtual Sample get(int64_t index) const = 0;
+  virtual const std::string& language(int64_t index) const = 0;
+  /// The problem that the sample belongs to: a dev split is made by group, so that none is in both parts.
+  virtual std::string group(int64_t index) const = 0;
+};
+
+}  // namespace layalign::data

@@ -1,0 +1,129 @@
+#include "data/open_dataset.h"
+
+#include <optional>
+
+#include "data/error.h"
+#include "data/text_corpus.h"
+#include "data/text_file.h"
+
+namespace layalign::data {
+namespace {
+
+namespace fs = std::filesystem;
+
+/// Text rows that become ids when they are asked for.
+class TokenizedCorpus : public Dataset {
+ public:
+  TokenizedCorpus(TextCorpus corpus, const configs::StageConfig& stage, const Vocabulary& vocabulary)
+      : corpus_(std::move(corpus)), stage_(stage), vocabulary_(vocabulary) {}
+
+  int64_t size() const override { return static_cast<int64_t>(corpus_.rows.size()); }
+  const std::string& language(int64_t index) const override { return corpus_.languages[corpus_.rows[index].language]; }
+  std::string group(int64_t index) const override {
+    const auto& row = corpus_.rows[index];
+    return row.group.empty() ? corpus_.origin(row) : row.group;
+  }
+
+  Sample get(int64_t index) const override {
+    const auto& row = corpus_.rows[index];
+    Sample sample;
+    sample.source = encode_source(*vocabulary_.encoder, row.source, stage_.max_source_tokens);
+    if (stage_.prompt) sample.prompt = encode_prompt(*vocabulary_.llm, corpus_.prompt(row), stage_.max_source_tokens);
+    sample.target = encode_target(*vocabulary_.llm, row.target, stage_.max_target_tokens, vocabulary_.llm_eos);
+    sample.language = language(index);
+    sample.origin = corpus_.origin(row);
+    return sample;
+  }
+
+ private:
+  TextCorpus corpus_;
+  configs::StageConfig stage_;
+  Vocabulary vocabulary_;
+};
+
+/// Samples that are ids already.
+class TokenIdCorpus : public Dataset {
+ public:
+  TokenIdCorpus(const fs::path& path, const configs::StageConfig& stage, const Vocabulary& vocabulary) {
+    for_each_jsonl(path, [&](const JsonRecord& record) {
+      Sample sample;
+      sample.source = ids(record, "source", vocabulary.encoder_size, stage.max_source_tokens);
+      if (sample.source.empty()) throw DataError(record.where + ": field 'source' is empty");
+      sample.target = ids(record, "target", vocabulary.llm_size, stage.max_target_tokens);
+      if (sample.target.empty()) throw DataError(record.where + ": field 'target' is empty; it ends with eos");
+      if (record.fields.contains("prompt")) sample.prompt = ids(record, "prompt", vocabulary.llm_size, stage.max_source_tokens);
+      if (!stage.prompt) sample.prompt.clear();
+      sample.language = kLanguage;
+      sample.origin = record.where;
+      samples_.push_back(std::move(sample));
+      return true;
+    });
+    if (samples_.empty()) throw DataError(path.string() + ": the corpus is empty");
+  }
+
+  int64_t size() const override { return static_cast<int64_t>(samples_.size()); }
+  Sample get(int64_t index) const override { return samples_[index]; }
+  const std::string& language(int64_t) const override { return kLanguage; }
+  std::string group(int64_t index) const override { return samples_[index].origin; }
+
+ private:
+  static std::vector<int64_t> ids(const JsonRecord& record, const char* key, int64_t vocabulary_size, int64_t most) {
+    const auto field = record.fields.find(key);
+    const std::string where = record.where + ": field '" + key + "'";
+    if (field == record.fields.end()) throw DataError(where + " is missing");
+    if (!field->is_array()) throw DataError(where + " must be an array of token ids");
+    std::vector<int64_t> result;
+    for (const auto& id : *field) {
+      if (!id.is_number_integer() || id < 0 || id >= vocabulary_size) {
+        throw DataError(where + " holds " + id.dump() + "; the model's ids are 0.." + std::to_string(vocabulary_size - 1));
+      }
+      result.push_back(id.get<int64_t>());
+    }
+    if (static_cast<int64_t>(result.size()) > most) {
+      throw DataError(where + " has " + std::to_string(result.size()) + " ids, more than the stage's limit of " +
+                      std::to_string(most) + "; ids are taken as given, never cut: raise max_source_tokens or max_target_tokens");
+    }
+    return result;
+  }
+
+  inline static const std::string kLanguage = "none";
+  std::vector<Sample> samples_;
+};
+
+std::optional<fs::path> resolve_root(const configs::DataConfig& data, const fs::path& config_folder) {
+  if (!data.root) return std::nullopt;
+  const fs::path root(*data.root);
+  if (root.is_absolute() || fs::exists(root)) return root;
+  return fs::exists(config_folder / root) ? config_folder / root : root;
+}
+
+/// corpus.path: absolute, else under data.root, else beside the config file.
+fs::path resolve_corpus(const std::string& path, const std::optional<fs::path>& root, const fs::path& config_folder) {
+  std::vector<fs::path> places;
+  if (fs::path(path).is_absolute()) places.push_back(path);
+  else {
+    if (root) places.push_back(*root / path);
+    places.push_back(config_folder / path);
+  }
+  std::string tried;
+  for (const auto& place : places) {
+    if (fs::exists(place)) return place;
+    tried += (tried.empty() ? "" : ", ") + place.string();
+  }
+  throw DataError("corpus.path: no such file: " + tried);
+}
+
+}  // namespace
+
+std::unique_ptr<Dataset> open_dataset(const configs::StageConfig& stage, const configs::DataConfig& data,
+                                      const fs::path& config_folder, const Vocabulary& vocabulary) {
+  const auto& corpus = stage.corpus;
+  const auto root = resolve_root(data, config_folder);
+  fs::path path;
+  if (corpus.path) path = resolve_corpus(*corpus.path, root, config_folder);
+  else if (corpus.format == "msvamp") path = root.value_or("") / "evaluation/msvamp";
+  if (corpus.format == "token_ids") return std::make_unique<TokenIdCorpus>(path, stage, vocabulary);
+  return std::make_unique<TokenizedCorpus>(read_text_corpus(corpus, root.value_or(""), path), stage, vocabulary);
+}
+
+}  // namespace layalign::data

@@ -1,0 +1,258 @@
+#include "data/text_corpus.h"
+
+#include <algorithm>
+#include <string_view>
+
+#include "configs/languages.h"
+#include "data/error.h"
+#include "data/prompts.h"
+#include "data/text_file.h"
+
+namespace layalign::data {
+namespace {
+
+namespace fs = std::filesystem;
+
+/// Fills a TextCorpus, counting rows a language.
+class Builder {
+ public:
+  explicit Builder(const configs::CorpusConfig& config) : config_(config) {
+    for (const auto& language : config.languages) add_language(language);
+  }
+
+  TextCorpus corpus;
+
+  int32_t add_file(const fs::path& path) {
+    corpus.files.push_back(path.string());
+    return static_cast<int32_t>(corpus.files.size()) - 1;
+  }
+
+  /// The index of a language whose rows are wanted; none for one that the config does not list.
+  std::optional<int32_t> wanted(const std::string& language) {
+    const auto found = std::find(corpus.languages.begin(), corpus.languages.end(), language);
+    if (found != corpus.languages.end()) return static_cast<int32_t>(found - corpus.languages.begin());
+    if (!config_.languages.empty()) {
+      if (std::find(others_.begin(), others_.end(), language) == others_.end()) others_.push_back(language);
+      return std::nullopt;
+    }
+    return add_language(language);
+  }
+
+  bool is_full(int32_t language) const { return config_.train_num && counts_[language] >= *config_.train_num; }
+
+  void add(TextRow row) {
+    if (is_full(row.language)) return;
+    ++counts_[row.language];
+    corpus.rows.push_back(std::move(row));
+  }
+
+  TextCorpus finish() {
+    const std::string from = corpus.files.empty() ? "the corpus" : corpus.files.front();
+    if (corpus.rows.empty() && others_.empty()) throw DataError(from + ": the corpus is empty");
+    for (size_t i = 0; i < counts_.size(); ++i) {
+      if (counts_[i] > 0) continue;
+      std::string has;
+      for (const auto& other : others_) has += (has.empty() ? "; it has " : ", ") + other;
+      throw DataError(from + ": no row in the language " + corpus.languages[i] + " (corpus.languages)" + has);
+    }
+    return std::move(corpus);
+  }
+
+ private:
+  int32_t add_language(const std::string& language) {
+    corpus.languages.push_back(language);
+    counts_.push_back(0);
+    return static_cast<int32_t>(counts_.size()) - 1;
+  }
+
+  const configs::CorpusConfig& config_;
+  std::vector<int64_t> counts_;
+  std::vector<std::string> others_;  // seen, but not listed in the config
+};
+
+/// The languages of the config, or all whose file exists.
+template <typename PathOf>
+std::vector<std::string> languages_with_files(const configs::CorpusConfig& config, const PathOf& path_of) {
+  if (!config.languages.empty()) return config.languages;
+  std::vector<std::string> found;
+  for (const auto& language : configs::kLanguages) {
+    if (fs::exists(path_of(std::string(language.name)))) found.emplace_back(language.name);
+  }
+  return found;
+}
+
+std::string code_of(const std::string& language) {
+  const auto code = configs::language_code(language);
+  if (!code) throw DataError("corpus.languages: '" + language + "' has no language code");
+  return std::string(*code);
+}
+
+std::vector<std::string> read_lines(const fs::path& path, const std::optional<int64_t>& most, int64_t* total) {
+  std::vector<std::string> lines;
+  for_each_line(path, [&](std::string_view line, int64_t number) {
+    if (!most || number <= *most) lines.emplace_back(line);
+    *total = number;
+    return true;
+  });
+  return lines;
+}
+
+void read_bilingual_pairs(const configs::CorpusConfig& config, const fs::path& root, Builder* builder) {
+  builder->corpus.prompt_kind = PromptKind::kTranslation;
+  const auto path_of = [&](const std::string& language, const std::string& side) {
+    return root / "bilingual_pairs" / ("en-" + code_of(language)) / ("train_100k." + side);
+  };
+  const auto languages =
+      languages_with_files(config, [&](const std::string& language) { return path_of(language, code_of(language)); });
+  if (languages.empty()) throw DataError((root / "bilingual_pairs").string() + ": no en-xx/train_100k.xx there");
+  for (const auto& language : languages) {
+    const auto source_path = path_of(language, code_of(language)), target_path = path_of(language, "en");
+    int64_t source_lines = 0, target_lines = 0;
+    auto sources = read_lines(source_path, config.train_num, &source_lines);
+    auto targets = read_lines(target_path, config.train_num, &target_lines);
+    if (source_lines != target_lines) {
+      throw DataError(source_path.string() + " has " + std::to_string(source_lines) + " lines, but " + target_path.string() +
+                      " has " + std::to_string(target_lines) + ": line n of one must translate line n of the other");
+    }
+    const auto index = builder->wanted(language);
+    const int32_t file = builder->add_file(source_path);
+    for (size_t i = 0; i < sources.size(); ++i) {
+      builder->add({std::move(sources[i]), std::move(targets[i]), {}, {}, *index, file, static_cast<int64_t>(i) + 1});
+    }
+  }
+}
+
+void read_metamath(const fs::path& root, Builder* builder) {
+  builder->corpus.prompt_kind = PromptKind::kMath;
+  const auto path = root / "query_translation/metamath_615k.json";
+  const int32_t file = builder->add_file(path);
+  for_each_in_array(path, [&](const JsonRecord& record) {
+    if (const auto language = builder->wanted(record.text("lang"))) {
+      builder->add({record.text("query"), record.text("response"), {}, {}, *language, file, record.line});
+    }
+    return true;
+  });
+}
+
+/// The question of an X-CSQA record with its options, as the encoder and the LLM read it.
+std::string x_csqa_question(const JsonRecord& record) {
+  const auto question = record.fields.find("question");
+  const auto wrong = [&](const std::string& what) { return DataError(record.where + ": " + what); };
+  if (question == record.fields.end() || !question->is_object()) throw wrong("field 'question' must be an object");
+  const JsonRecord inner{*question, record.line, record.where};
+  const auto choices = question->find("choices");
+  if (choices == question->end() || !choices->is_array()) throw wrong("field 'question.choices' must be an array");
+  std::vector<std::string> options;
+  for (const auto& choice : *choices) {
+    if (!choice.is_object()) throw wrong("a choice must be an object with 'text'");
+    options.push_back(JsonRecord{choice, record.line, record.where}.text("text"));
+  }
+  return x_csqa_prompt(inner.text("stem"), options);
+}
+
+void read_x_csqa(const configs::CorpusConfig& config, const fs::path& root, Builder* builder) {
+  const auto path_of = [&](const std::string& language) {
+    return root / "query_translation/x-csqa" / ("train_" + code_of(language) + ".jsonl");
+  };
+  const auto languages = languages_with_files(config, path_of);
+  if (languages.empty()) throw DataError((root / "query_translation/x-csqa").string() + ": no train_xx.jsonl there");
+  for (const auto& language : languages) {
+    const auto index = builder->wanted(language);
+    const int32_t file = builder->add_file(path_of(language));
+    for_each_jsonl(path_of(language), [&](const JsonRecord& record) {
+      builder->add({x_csqa_question(record), record.text("answerKey"), {}, {}, *index, file, record.line});
+      return !builder->is_full(*index);
+    });
+  }
+}
+
+/// A label is a word or a class number.
+std::string xnli_label(const JsonRecord& record) {
+  const auto found = record.fields.find("label");
+  return found != record.fields.end() && found->is_number_integer() ? found->dump() : record.text("label");
+}
+
+void read_xnli(const fs::path& root, Builder* builder) {
+  const auto path = root / "query_translation/xnli_dev.json";
+  const int32_t file = builder->add_file(path);
+  for_each_in_array(path, [&](const JsonRecord& record) {
+    if (const auto language = builder->wanted(record.text("language"))) {
+      builder->add({xnli_prompt(record.text("sentence1"), record.text("sentence2")), xnli_label(record), {}, {}, *language, file,
+                    record.line});
+    }
+    return true;
+  });
+}
+
+/// "test_Bengali.jsonl" -> Bengali; another name is taken whole.
+std::string msvamp_language(const fs::path& path) {
+  const std::string stem = path.stem().string();
+  return stem.starts_with("test_") ? stem.substr(5) : stem;
+}
+
+void read_msvamp(const configs::CorpusConfig& config, const fs::path& folder_or_file, Builder* builder) {
+  const bool translate = config.task == "translation";
+  builder->corpus.prompt_kind = translate ? PromptKind::kTranslation : PromptKind::kMath;
+  std::vector<fs::path> files = {folder_or_file};
+  if (fs::is_directory(folder_or_file)) {
+    const auto path_of = [&](const std::string& language) { return folder_or_file / ("test_" + language + ".jsonl"); };
+    files.clear();
+    for (const auto& language : languages_with_files(config, path_of)) files.push_back(path_of(language));
+    if (files.empty()) throw DataError(folder_or_file.string() + ": no test_Language.jsonl there");
+  }
+  for (const auto& path : files) {
+    const auto index = builder->wanted(msvamp_language(path));
+    const int32_t file = builder->add_file(path);
+    if (!index) continue;
+    for_each_jsonl(path, [&](const JsonRecord& record) {
+      // The English file has the English question as m_query alone.
+      const std::string source = record.text("m_query");
+      const std::string target = translate ? record.text_or("query", source) : record.text("response");
+      // The same line is the same problem in every language.
+      builder->add({source, target, {}, "msvamp " + std::to_string(record.line), *index, file, record.line});
+      return !builder->is_full(*index);
+    });
+  }
+}
+
+void read_jsonl(const fs::path& path, Builder* builder) {
+  const int32_t file = builder->add_file(path);
+  for_each_jsonl(path, [&](const JsonRecord& record) {
+    const auto language = builder->wanted(record.text_or("language", "unknown"));
+    if (!language) return true;
+    TextRow row{record.text("source"), record.text("target"), {}, record.text_or("group", ""), *language, file, record.line};
+    if (const auto prompt = record.fields.find("prompt"); prompt != record.fields.end() && !prompt->is_null()) {
+      row.prompt = record.text("prompt");
+    }
+    builder->add(std::move(row));
+    return true;
+  });
+}
+
+}  // namespace
+
+std::string TextCorpus::prompt(const TextRow& row) const {
+  if (row.prompt) return *row.prompt;
+  switch (prompt_kind) {
+    case PromptKind::kMath: return math_prompt(row.source);
+    case PromptKind::kTranslation: return translation_prompt(row.source, languages[row.language], "English");
+    case PromptKind::kSource: break;
+  }
+  return row.source;
+}
+
+std::string TextCorpus::origin(const TextRow& row) const { return files[row.file] + ":" + std::to_string(row.line); }
+
+TextCorpus read_text_corpus(const configs::CorpusConfig& config, const fs::path& root, const fs::path& path) {
+  Builder builder(config);
+  if (config.format == "bilingual_pairs") read_bilingual_pairs(config, root, &builder);
+  else if (config.format == "metamath") read_metamath(root, &builder);
+  else if (config.format == "x_csqa") read_x_csqa(config, root, &builder);
+  else if (config.format == "xnli") read_xnli(root, &builder);
+  else if (config.format == "msvamp") read_msvamp(config, path, &builder);
+  else if (config.format == "jsonl") read_jsonl(path, &builder);
+  else throw DataError("corpus.format: '" + config.format + "' is not a format of text");
+  return builder.finish();
+}
+
+}  // namespace layalign::data

@@ -1,0 +1,59 @@
+#include "data/unigram.h"
+
+#include <algorithm>
+
+#include "data/utf8.h"
+
+namespace layalign::data {
+namespace {
+
+// How much worse than the worst piece an unknown character is.
+constexpr double kUnknownPenalty = 10.0;
+
+}  // namespace
+
+Unigram::Unigram(const std::vector<Piece>& pieces, int64_t unknown_id)
+    : trie_(texts_of(pieces)), unknown_id_(unknown_id) {
+  scores_.reserve(pieces.size());
+  for (const Piece& piece : pieces) scores_.push_back(piece.score);
+  unknown_score_ = *std::min_element(scores_.begin(), scores_.end()) - kUnknownPenalty;
+}
+
+std::vector<Unigram::Step> Unigram::best_path(std::string_view word) const {
+  std::vector<Step> steps(word.size() + 1);
+  const auto offer = [&](size_t begin, size_t end, int64_t id, double score) {
+    Step& step = steps[end];
+    const double total = score + steps[begin].score;
+    if (step.id < 0 || total > step.score) step = {id, total, begin};
+  };
+  for (size_t begin = 0; begin < word.size();) {
+    const size_t length = utf8_length(word, begin);
+    bool covered = false;  // by a piece of this one character
+    trie_.prefixes(word.substr(begin), [&](size_t bytes, int32_t id) {
+      offer(begin, begin + bytes, id, scores_[id]);
+      covered = covered || bytes == length;
+    });
+    if (!covered) offer(begin, begin + length, unknown_id_, unknown_score_);
+    begin += length;
+  }
+  return steps;
+}
+
+void Unigram::encode(std::string_view word, std::vector<int64_t>& ids) const {
+  const std::vector<Step> steps = best_path(word);
+  const size_t first = ids.size();
+  for (size_t end = word.size(); end > 0;) {
+    size_t begin = steps[end].begin;
+    int64_t id = steps[end].id;
+    if (id == unknown_id_) {
+      while (begin > 0 && steps[begin].id == unknown_id_) begin = steps[begin].begin;
+      // Together they may spell a piece after all.
+      id = trie_.find(word.substr(begin, end - begin)).value_or(static_cast<int32_t>(unknown_id_));
+    }
+    ids.push_back(id);
+    end = begin;
+  }
+  std::reverse(ids.begin() + static_cast<std::ptrdiff_t>(first), ids.end());
+}
+
+}  // namespace layalign::data

@@ -1,0 +1,140 @@
+// layalign-train: trains all stages of a config.
+
+#include <CLI/CLI.hpp>
+#include <iostream>
+
+#include "configs/error.h"
+#include "configs/reader.h"
+#include "dist/agreement.h"
+#include "dist/process_grid.h"
+#include "launch/failure.h"
+#include "launch/threads.h"
+#include "trainer/experiment.h"
+#include "trainer/log.h"
+#include "trainer/plan_report.h"
+#include "trainer/run_folder.h"
+#include "trainer/summary.h"
+#include "trainer/training.h"
+
+namespace layalign::launch {
+namespace {
+
+struct Arguments {
+  std::string config;
+  std::vector<std::string> overrides;
+  bool dry_run = false;
+  bool help_config = false;
+  int world = 0;  // of a dry run; 0: the ranks that are there
+};
+
+/// The whole of a `layalign-train` command after its command line has been read.
+class TrainCommand {
+ public:
+  TrainCommand(const Arguments& arguments, std::shared_ptr<dist::Process> process)
+      : arguments_(arguments), process_(std::move(process)) {}
+
+  void run() {
+    together([&] { config_ = configs::load_config(arguments_.config, arguments_.overrides); });
+    const int64_t threads = set_up_threads(*process_, config_.parallel.threads);
+    if (arguments_.dry_run) return dry_run();
+    together([&] { check_world(process_->world_size()); });
+    together([&] {
+      const auto& parallel = config_.parallel;
+      grid_ = dist::make_grid(process_, static_cast<int>(parallel.tensor), parallel.device, config_.comm.backend);
+    });
+    trainer::set_up_log(trainer::make_rank_tag(grid_.world_rank, grid_.world_size, grid_.tp_rank, grid_.dp_rank),
+                        grid_.world_rank == 0);
+    together([&] { experiment_ = trainer::prepare_experiment(config_); });
+    together([&] { dist::require_agreement(*process_, experiment_.agreement()); });
+    if (is_finished()) return;
+    train(threads);
+  }
+
+ private:
+  void together(const std::function<void()>& piece) const { launch::together(*process_, piece); }
+
+  void check_world(int world) const {
+    if (world % config_.parallel.tensor == 0) return;
+    throw configs::ConfigError(std::to_string(world) + " rank" + (world == 1 ? "" : "s") +
+                               " cannot be divided into tensor-parallel groups of parallel.tensor = " +
+                               std::to_string(config_.parallel.tensor) + "; start a multiple of " +
+                               std::to_string(config_.parallel.tensor) + " ranks (mpirun -n N), or set parallel.tensor");
+  }
+
+  void dry_run() {
+    const int world = arguments_.world > 0 ? arguments_.world
+                                           : std::max(process_->world_size(), static_cast<int>(config_.parallel.tensor));
+    together([&] {
+      check_world(world);
+      experiment_ = trainer::prepare_experiment(config_);
+    });
+    if (process_->world_rank() == 0) std::cout << trainer::plan_report(experiment_, world) << std::flush;
+  }
+
+  /// Looks at the output folder: on the first rank, for all.
+  bool is_finished() {
+    bool finished = false;
+    together([&] {
+      if (process_->world_rank() != 0) return;
+      std::vector<std::string> changed;
+      const trainer::RunFolder folder(config_.output, config_.stages);
+      finished = trainer::inspect_run(folder, config_, &changed) == trainer::RunState::kFinished;
+      for (const auto& difference : changed) trainer::log_info("changed since the run began: " + difference);
+      if (finished) {
+        trainer::log_info(config_.output + ": this run is finished; nothing was changed. Choose another output to train again");
+      }
+    });
+    return process_->broadcast(finished ? "finished" : "", 0) == "finished";
+  }
+
+  void train(int64_t threads) {
+    for (const auto& line : trainer::plan_lines(experiment_, grid_, threads)) trainer::log_info(line);
+    trainer::Training training(grid_, experiment_, threads, [&](const auto& piece) { together(piece); });
+    training.load();
+    const trainer::RunFolder folder(config_.output, config_.stages);
+    std::optional<trainer::RunLock> lock;
+    together([&] {
+      if (grid_.world_rank != 0) return;
+      lock.emplace(folder);
+      trainer::begin_run(folder, config_);
+    });
+    training.restore();
+    training.run();
+    if (grid_.world_rank == 0) std::cout << trainer::summary_text(folder, trainer::summarize_run(folder)) << std::flush;
+  }
+
+  const Arguments& arguments_;
+  std::shared_ptr<dist::Process> process_;
+  configs::RunConfig config_;
+  dist::ProcessGrid grid_;
+  trainer::Experiment experiment_;
+};
+
+int main(int argc, char** argv) {
+  Arguments arguments;
+  CLI::App app("Trains LayAlign: all stages of a config, in order. Start it under mpirun for several ranks.", "layalign-train");
+  app.set_version_flag("--version", LAYALIGN_VERSION);
+  auto* config = app.add_option("config", arguments.config, "config file (YAML or JSON)");
+  app.add_option("--set", arguments.overrides, "overrides a key of the config, such as optimizer.eps=1e-6 (repeatable)")
+      ->type_name("KEY=VALUE")
+      ->allow_extra_args(false);
+  app.add_flag("--dry-run", arguments.dry_run, "prints the resolved config and the plan of the run, and trains nothing");
+  app.add_option("--world", arguments.world, "number of ranks that a dry run plans for")->check(CLI::PositiveNumber);
+  app.add_flag("--help-config", arguments.help_config, "prints every key of the config with its meaning and default");
+  try {
+    app.parse(argc, argv);
+    if (!arguments.help_config && config->count() == 0) throw CLI::RequiredError("config");
+  } catch (const CLI::ParseError& error) {
+    return app.exit(error) == 0 ? kDone : kUsage;
+  }
+  if (arguments.help_config) {
+    std::cout << configs::help_text();
+    return kDone;
+  }
+  return run_program([&](std::shared_ptr<dist::Process> process) { TrainCommand(arguments, std::move(process)).run(); });
+}
+
+}  // namespace
+}  // namespace layalign::launch
+
+int main(int argc, char** argv) { return layalign::launch::main(argc, argv); }

@@ -1,0 +1,63 @@
+#include "tests/cli/program.h"
+
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <array>
+#include <cstdio>
+#include <fstream>
+#include <sstream>
+#include <stdexcept>
+
+namespace layalign::test {
+
+Outcome run_command(const std::string& command) {
+  FILE* pipe = popen((command + " 2>&1 </dev/null").c_str(), "r");
+  if (!pipe) throw std::runtime_error("popen failed");
+  Outcome outcome;
+  std::array<char, 4096> buffer;
+  while (size_t count = fread(buffer.data(), 1, buffer.size(), pipe)) outcome.output.append(buffer.data(), count);
+  const int status = pclose(pipe);
+  outcome.code = WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
+  return outcome;
+}
+
+Outcome train(int ranks, const std::string& arguments) {
+  const std::string program = LAYALIGN_BINARY_DIR "/layalign-train " + arguments;
+  const std::string launcher = LAYALIGN_SOURCE_DIR "/tests/mpirun.sh -n " + std::to_string(ranks) + " ";
+  return run_command(ranks == 1 ? program : launcher + program);
+}
+
+WorkFolder::WorkFolder() {
+  std::string name = (std::filesystem::temp_directory_path() / "layalign-cli-XXXXXX").string();
+  if (!mkdtemp(name.data())) throw std::runtime_error("mkdtemp failed");
+  path_ = name;
+}
+
+WorkFolder::~WorkFolder() { std::filesystem::remove_all(path_); }
+
+std::filesystem::path WorkFolder::write(const std::string& name, const std::string& text) const {
+  std::ofstream(path(name), std::ios::binary) << text;
+  return path(name);
+}
+
+std::filesystem::path WorkFolder::copy_model(const std::string& name) const {
+  std::filesystem::copy(std::filesystem::path(LAYALIGN_TEST_DATA) / "golden/models" / name, path(name));
+  return path(name);
+}
+
+std::string read_file(const std::filesystem::path& path) {
+  std::ostringstream text;
+  text << std::ifstream(path, std::ios::binary).rdbuf();
+  return text.str();
+}
+
+void replace_in_file(const std::filesystem::path& path, const std::string& from, const std::string& to) {
+  std::string text = read_file(path);
+  const auto at = text.find(from);
+  if (at == std::string::npos) throw std::runtime_error(path.string() + " does not hold " + from);
+  text.replace(at, from.size(), to);
+  std::ofstream(path, std::ios::binary) << text;
+}
+
+}  // namespace layalign::test

@@ -1,0 +1,41 @@
+#pragma once
+
+#include <filesystem>
+#include <string>
+
+namespace layalign::test {
+
+/// What a finished program said.
+struct Outcome {
+  int code = 0;
+  std::string output;  ///< stdout and stderr together
+};
+
+/// Runs a shell command line to its end.
+Outcome run_command(const std::string& command);
+
+/// `mpirun -n ranks layalign-train arguments`, or the program alone for one rank.
+Outcome train(int ranks, const std::string& arguments);
+
+/// A folder of a test's own, removed when the test ends.
+class WorkFolder {
+ public:
+  WorkFolder();
+  ~WorkFolder();
+  WorkFolder(const WorkFolder&) = delete;
+  WorkFolder& operator=(const WorkFolder&) = delete;
+
+  std::filesystem::path path(const std::string& name) const { return path_ / name; }
+  /// Writes a file and returns its path.
+  std::filesystem::path write(const std::string& name, const std::string& text) const;
+  /// A copy of a golden model folder, to be damaged.
+  std::filesystem::path copy_model(const std::string& name) const;
+
+ private:
+  std::filesystem::path path_;
+};
+
+std::string read_file(const std::filesystem::path& path);
+void replace_in_file(const std::filesystem::path& path, const std::string& from, const std::string& to);
+
+}  // namespace layalign::test

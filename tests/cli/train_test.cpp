@@ -1,0 +1,210 @@
+// The real program: what it prints, writes and returns, with good input and with every kind of bad input.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <algorithm>
+
+#include "tests/cli/program.h"
+
+namespace layalign::test {
+namespace {
+
+using testing::HasSubstr;
+namespace fs = std::filesystem;
+
+const std::string kModels = LAYALIGN_TEST_DATA "/golden/models/";
+
+/// Six samples of ids; `broken` replaces the third line.
+std::string corpus(const std::string& broken = "") {
+  std::string text;
+  for (int i = 0; i < 6; ++i) {
+    const std::string n = std::to_string(10 + i);
+    text += i == 2 && !broken.empty() ? broken + "\n"
+                                      : "{\"source\": [5, " + n + ", 1], \"prompt\": [7, 8], \"target\": [" + n + ", 30, 2]}\n";
+  }
+  return text;
+}
+
+class Train : public testing::Test {
+ protected:
+  /// A config with one stage over corpus.jsonl: 6 samples, batches of 2, 2 epochs, so 6 steps.
+  std::string config(const std::string& encoder = kModels + "mt5", const std::string& llm = kModels + "llama",
+                     const std::string& more = "") {
+    if (!fs::exists(folder.path("corpus.jsonl"))) folder.write("corpus.jsonl", corpus());
+    return folder
+        .write("run.yaml", "output: " + output().string() + "\nmodel: {encoder: " + encoder + ", llm: " + llm +
+                               "}\nparallel: {device: cpu, tensor: 1, threads: 1}\nstages:\n  - {name: only, corpus: {format: "
+                               "token_ids, path: corpus.jsonl}, prompt: true, epochs: 2, global_batch: 2, lr: 1.0e-3}\n"
+                               "checkpoint: {every: 2, keep: 9}\n" + more)
+        .string();
+  }
+  fs::path output() const { return folder.path("out"); }
+
+  /// The run fails with this code and text, and leaves nothing behind.
+  void expect_refused(const Outcome& outcome, int code, const std::vector<std::string>& texts) {
+    EXPECT_EQ(outcome.code, code) << outcome.output;
+    for (const auto& text : texts) EXPECT_THAT(outcome.output, HasSubstr(text));
+    EXPECT_FALSE(fs::exists(output()));
+  }
+
+  WorkFolder folder;
+};
+
+TEST_F(Train, WritesWhatItPromises) {
+  const auto outcome = train(2, config() + " --set parallel.tensor=2");
+  ASSERT_EQ(outcome.code, 0) << outcome.output;
+  EXPECT_THAT(outcome.output, HasSubstr("2 tensor parallel x 1 data parallel"));
+  EXPECT_THAT(outcome.output, HasSubstr("trained weights: " + (output() / "1-only/trainables.safetensors").string()));
+  const auto metrics = read_file(output() / "metrics.jsonl");
+  EXPECT_EQ(std::count(metrics.begin(), metrics.end(), '\n'), 6);
+  for (const char* key : {"stage", "step", "loss", "grad_norm", "lr", "label_tokens", "tokens_per_s", "samples_per_s", "step_s",
+                          "peak_memory_bytes"}) {
+    EXPECT_THAT(metrics, HasSubstr("\"" + std::string(key) + "\":"));
+  }
+  for (const char* file : {"config.yaml", "summary.json", "1-only/trainables.safetensors", "1-only/step-00000006/state.json"}) {
+    EXPECT_TRUE(fs::exists(output() / file)) << file;
+  }
+}
+
+TEST_F(Train, AFinishedRunIsLeftAlone) {
+  const auto path = config();
+  ASSERT_EQ(train(1, path).code, 0);
+  const auto before = read_file(output() / "metrics.jsonl");
+  const auto written = fs::last_write_time(output() / "1-only/trainables.safetensors");
+  const auto again = train(1, path);
+  EXPECT_EQ(again.code, 0) << again.output;
+  EXPECT_THAT(again.output, HasSubstr("finished"));
+  EXPECT_EQ(read_file(output() / "metrics.jsonl"), before);
+  EXPECT_EQ(fs::last_write_time(output() / "1-only/trainables.safetensors"), written);
+
+  const auto other = train(1, path + " --set optimizer.eps=1e-6");
+  EXPECT_EQ(other.code, 2) << other.output;
+  EXPECT_THAT(other.output, HasSubstr("optimizer.eps"));
+  EXPECT_EQ(read_file(output() / "metrics.jsonl"), before);
+}
+
+TEST_F(Train, ResumeEqualsTheUninterruptedRun) {
+  const auto path = config();
+  ASSERT_EQ(train(1, path).code, 0);
+  const auto whole = read_file(output() / "1-only/trainables.safetensors");
+  const auto metrics = read_file(output() / "metrics.jsonl");
+  // As a run looks that was killed after its second checkpoint, in the middle of its fifth step.
+  fs::remove(output() / "summary.json");
+  fs::remove(output() / "1-only/trainables.safetensors");
+  fs::remove_all(output() / "1-only/step-00000006");
+  const auto resumed = train(1, path);
+  ASSERT_EQ(resumed.code, 0) << resumed.output;
+  EXPECT_THAT(resumed.output, HasSubstr("resuming after step 4"));
+  EXPECT_EQ(read_file(output() / "1-only/trainables.safetensors"), whole);
+  const auto after = read_file(output() / "metrics.jsonl");
+  EXPECT_EQ(std::count(after.begin(), after.end(), '\n'), 6);
+  // Losses are the same to the last digit; times are not.
+  const auto losses = [](const std::string& text) {
+    std::vector<std::string> found;
+    for (size_t at = text.find("\"loss\":"); at != std::string::npos; at = text.find("\"loss\":", at + 1)) {
+      found.push_back(text.substr(at, text.find(',', at) - at));
+    }
+    return found;
+  };
+  EXPECT_EQ(losses(after), losses(metrics));
+}
+
+TEST_F(Train, DryRunPrintsThePlanAndWritesNothing) {
+  const auto outcome = train(1, config() + " --dry-run --set parallel.tensor=2 --world 4");
+  EXPECT_EQ(outcome.code, 0) << outcome.output;
+  EXPECT_THAT(outcome.output, HasSubstr("4 ranks = 2 tensor parallel x 2 data parallel"));
+  EXPECT_THAT(outcome.output, HasSubstr("frozen LLM"));
+  EXPECT_THAT(outcome.output, HasSubstr("6 (3 an epoch)"));
+  EXPECT_FALSE(fs::exists(output()));
+}
+
+TEST_F(Train, HelpAndUsage) {
+  EXPECT_THAT(train(1, "--help-config").output, HasSubstr("max_source_tokens"));
+  EXPECT_EQ(train(1, "").code, 2);
+  EXPECT_EQ(train(1, "--no-such-flag x").code, 2);
+  EXPECT_EQ(train(1, "--version").code, 0);
+  const auto missing = train(1, folder.path("none.yaml").string());
+  EXPECT_EQ(missing.code, 2);
+  EXPECT_THAT(missing.output, HasSubstr("none.yaml"));
+}
+
+TEST_F(Train, UnknownKey) {
+  const auto path = config(kModels + "mt5", kModels + "llama", "optimizer: {epps: 1.0e-8}\n");
+  expect_refused(train(2, path), 2, {"run.yaml:7:13", "epps", "optimizer.eps"});
+}
+
+TEST_F(Train, MissingModelFolder) {
+  expect_refused(train(1, config(folder.path("nowhere").string())), 65, {"nowhere"});
+}
+
+TEST_F(Train, BrokenCorpusLine) {
+  folder.write("corpus.jsonl", corpus("{\"source\": [5, 6], \"target\": "));
+  expect_refused(train(2, config()), 65, {"corpus.jsonl:3"});
+}
+
+TEST_F(Train, EmptyCorpus) {
+  folder.write("corpus.jsonl", "");
+  expect_refused(train(1, config()), 65, {"corpus.jsonl"});
+}
+
+TEST_F(Train, TokenizerAndVocabularyThatDisagree) {
+  const auto llm = folder.copy_model("llama");
+  replace_in_file(llm / "config.json", "\"vocab_size\": 1504", "\"vocab_size\": 904");
+  folder.write("text.jsonl", "{\"source\": \"eins zwei\", \"target\": \"one two\"}\n{\"source\": \"drei\", \"target\": \"three\"}\n");
+  const auto path = config(kModels + "mt5", llm.string());
+  replace_in_file(path, "token_ids, path: corpus.jsonl", "jsonl, path: text.jsonl");
+  expect_refused(train(1, path), 65, {"llama", "904"});
+}
+
+TEST_F(Train, HeadsThatTheTensorParallelSizeDoesNotDivide) {
+  expect_refused(train(3, config() + " --set parallel.tensor=3"), 2, {"4 attention heads", "parallel.tensor = 3"});
+}
+
+TEST_F(Train, WorldThatTheTensorParallelSizeDoesNotDivide) {
+  expect_refused(train(3, config() + " --set parallel.tensor=2"), 2, {"3 ranks", "parallel.tensor = 2"});
+}
+
+TEST_F(Train, TruncatedWeights) {
+  const auto encoder = folder.copy_model("mt5");
+  fs::resize_file(encoder / "model.safetensors", fs::file_size(encoder / "model.safetensors") - 100);
+  expect_refused(train(2, config(encoder.string())), 65, {"model.safetensors", "truncated"});
+}
+
+TEST_F(Train, WeightOfAnotherShape) {
+  const auto llm = folder.copy_model("mistral");
+  replace_in_file(llm / "config.json", "\"intermediate_size\": 112", "\"intermediate_size\": 96");
+  expect_refused(train(2, config(kModels + "mt5", llm.string())), 65, {"gate_proj.weight", "[112, 48]", "[96, 48]"});
+}
+
+TEST_F(Train, UnsupportedModelField) {
+  const auto llm = folder.copy_model("mistral");
+  replace_in_file(llm / "config.json", "\"sliding_window\": null", "\"sliding_window\": 16");
+  expect_refused(train(1, config(kModels + "mt5", llm.string())), 65, {"sliding_window", "16"});
+}
+
+TEST_F(Train, ForeignFilesInTheOutputFolder) {
+  fs::create_directory(output());
+  folder.write("out/thesis.tex", "years of work");
+  const auto outcome = train(1, config());
+  EXPECT_EQ(outcome.code, 2) << outcome.output;
+  EXPECT_THAT(outcome.output, HasSubstr("out"));
+  EXPECT_EQ(std::distance(fs::directory_iterator(output()), {}), 1);
+}
+
+TEST_F(Train, DivergenceStopsAllRanksAndNamesTheSamples) {
+  const auto outcome = train(2, config() + " --set stages.0.lr=1e30 --set schedule.warmup=0");
+  EXPECT_EQ(outcome.code, 76) << outcome.output;
+  EXPECT_THAT(outcome.output, HasSubstr("step 2"));
+  EXPECT_THAT(outcome.output, HasSubstr("rank"));
+  EXPECT_THAT(outcome.output, HasSubstr("corpus.jsonl:"));
+}
+
+TEST_F(Train, DataParallelRanksGiveTheSameLosses) {
+  ASSERT_EQ(train(1, config()).code, 0);
+  const auto one = read_file(output() / "1-only/trainables.safetensors");
+  ASSERT_EQ(train(2, config() + " --set output=" + folder.path("two").string()).code, 0);
+  EXPECT_EQ(read_file(folder.path("two") / "1-only/trainables.safetensors").size(), one.size());
+}
+
+}  // namespace
+}  // namespace layalign::test

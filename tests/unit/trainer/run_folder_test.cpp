@@ -1,0 +1,177 @@
+#include "trainer/run_folder.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <unistd.h>
+
+#include <optional>
+
+#include "configs/error.h"
+#include "configs/reader.h"
+#include "tests/unit/trainer/scratch_folder.h"
+#include "trainer/error.h"
+#include "trainer/summary.h"
+
+namespace layalign::trainer {
+namespace {
+
+namespace fs = std::filesystem;
+using testing::AllOf;
+using testing::ElementsAre;
+using testing::HasSubstr;
+using testing::Not;
+
+configs::RunConfig config_for(const fs::path& output) {
+  configs::RunConfig config;
+  config.output = output.string();
+  config.model.encoder = "models/encoder";
+  config.model.llm = "models/llm";
+  for (const char* name : {"translation", "task"}) {
+    configs::StageConfig stage;
+    stage.name = name;
+    stage.corpus.format = "jsonl";
+    stage.corpus.path = "train.jsonl";
+    config.stages.push_back(stage);
+  }
+  return config;
+}
+
+/// A run folder in a scratch folder that has begun with its config.
+struct BegunRun {
+  ScratchFolder scratch;
+  configs::RunConfig config = config_for(scratch / "run");
+  RunFolder folder{config.output, config.stages};
+  BegunRun() { begin_run(folder, config); }
+};
+
+/// The message with which an inspection is refused.
+std::string refusal(const RunFolder& folder, const configs::RunConfig& config) {
+  try {
+    inspect_run(folder, config, nullptr);
+  } catch (const configs::ConfigError& error) {
+    return error.what();
+  }
+  return "not refused";
+}
+
+TEST(RunFolder, LaysTheFilesOut) {
+  const RunFolder folder("runs/math", config_for("runs/math").stages);
+  EXPECT_EQ(folder.metrics(), "runs/math/metrics.jsonl");
+  EXPECT_EQ(folder.trainables(0), "runs/math/1-translation/trainables.safetensors");
+  EXPECT_EQ(folder.best(1), "runs/math/2-task/best.safetensors");
+  EXPECT_THROW(folder.best(2), std::out_of_range);
+}
+
+TEST(RunFolder, IsFreshThenResumesThenIsFinished) {
+  const ScratchFolder scratch;
+  const configs::RunConfig config = config_for(scratch / "deep/run");
+  const RunFolder folder(config.output, config.stages);
+  std::vector<std::string> changed;
+  EXPECT_EQ(inspect_run(folder, config, &changed), RunState::kFresh);
+  EXPECT_FALSE(fs::exists(folder.output())) << "an inspection must not write";
+
+  const RunLock lock(folder);
+  EXPECT_EQ(inspect_run(folder, config, &changed), RunState::kFresh);
+  begin_run(folder, config);
+  EXPECT_EQ(inspect_run(folder, config, &changed), RunState::kResume);
+  EXPECT_EQ(configs::differences(configs::load_config(folder.config()), config), std::vector<std::string>{});
+
+  write_bytes(folder.metrics(), "");
+  finish_run(folder, summarize_run(folder));
+  EXPECT_EQ(inspect_run(folder, config, &changed), RunState::kFinished);
+  EXPECT_THAT(changed, ElementsAre());
+}
+
+TEST(RunFolder, AnEmptyFolderAndOneFromARunKilledAtItsStartAreFresh) {
+  const ScratchFolder scratch;
+  const configs::RunConfig config = config_for(scratch.path());
+  const RunFolder folder(config.output, config.stages);
+  EXPECT_EQ(inspect_run(folder, config, nullptr), RunState::kFresh);
+  fs::create_directory(folder.stages()[0]);
+  write_bytes(scratch / ".lock", "");
+  write_bytes(scratch / "config.yaml.tmp", "out");
+  EXPECT_EQ(inspect_run(folder, config, nullptr), RunState::kFresh);
+}
+
+TEST(RunFolder, NamesEveryKeyInWhichAnotherRunDiffers) {
+  const BegunRun run;
+  configs::RunConfig other = run.config;
+  other.seed = 7;
+  other.stages[1].lr = 0.5;
+  other.log.every = 3;
+  EXPECT_THAT(refusal(run.folder, other),
+              AllOf(HasSubstr(run.config.output + " holds a run with another config"), HasSubstr("seed"),
+                    HasSubstr("lr"), HasSubstr("choose another `output`"), Not(HasSubstr("log.every"))));
+}
+
+TEST(RunFolder, AResumeMayDifferInWhatDoesNotChangeTheResult) {
+  const BegunRun run;
+  configs::RunConfig other = run.config;
+  other.log.every = 3;
+  other.checkpoint.keep = 9;
+  other.parallel.tensor = 2;
+  std::vector<std::string> changed;
+  EXPECT_EQ(inspect_run(run.folder, other, &changed), RunState::kResume);
+  EXPECT_THAT(changed, testing::UnorderedElementsAre(HasSubstr("log.every"), HasSubstr("checkpoint.keep"),
+                                                     HasSubstr("parallel.tensor")));
+}
+
+TEST(RunFolder, PrecisionChangesTheResult) {
+  const BegunRun run;
+  configs::RunConfig other = run.config;
+  other.parallel.precision = "bfloat16";
+  EXPECT_THAT(refusal(run.folder, other), HasSubstr("parallel.precision"));
+}
+
+TEST(RunFolder, NeverWritesAmongForeignFiles) {
+  const ScratchFolder scratch;
+  const configs::RunConfig config = config_for(scratch.path());
+  const RunFolder folder(config.output, config.stages);
+  write_bytes(scratch / "thesis.tex", "mine");
+  EXPECT_THAT(refusal(folder, config), AllOf(HasSubstr("no run"), HasSubstr("thesis.tex")));
+
+  const configs::RunConfig file = config_for(scratch / "thesis.tex");
+  EXPECT_THAT(refusal(RunFolder(file.output, file.stages), file), HasSubstr("thesis.tex is not a folder"));
+}
+
+TEST(RunFolder, AnUnreadableConfigIsNoReasonToGuess) {
+  const BegunRun run;
+  write_bytes(run.folder.config(), "output: [1\n");
+  EXPECT_THAT(refusal(run.folder, run.config), AllOf(HasSubstr("cannot be compared"), HasSubstr("config.yaml")));
+}
+
+TEST(RunFolder, BeginningAgainRemovesWhatAKilledRunLeft) {
+  const BegunRun run;
+  const fs::path stage = run.folder.stages()[0];
+  fs::create_directories(stage / "step-00000003.tmp");
+  write_bytes(stage / "step-00000003.tmp/state.json", "{");
+  write_bytes(stage / "best.safetensors.tmp", "half");
+  write_bytes(stage / "best.safetensors", "whole");
+  begin_run(run.folder, run.config);
+  EXPECT_FALSE(fs::exists(stage / "step-00000003.tmp"));
+  EXPECT_FALSE(fs::exists(stage / "best.safetensors.tmp"));
+  EXPECT_EQ(read_bytes(stage / "best.safetensors"), "whole");
+}
+
+TEST(RunLock, IsRefusedWithTheHolderAndFreeAfterwards) {
+  const BegunRun run;
+  std::optional<RunLock> first(run.folder);
+  try {
+    const RunLock second(run.folder, 0.0);
+    FAIL() << "two runs hold the folder";
+  } catch (const configs::ConfigError& error) {
+    EXPECT_THAT(error.what(), AllOf(HasSubstr("being written by another run (process " + std::to_string(::getpid())),
+                                    HasSubstr(" on "), HasSubstr(run.config.output)));
+  }
+  first.reset();
+  EXPECT_NO_THROW(RunLock(run.folder, 0.0));
+}
+
+TEST(RunLock, AFolderThatCannotBeMadeIsAnIoError) {
+  const ScratchFolder scratch;
+  write_bytes(scratch / "file", "");
+  EXPECT_THROW(RunLock(RunFolder(scratch / "file/run", {}), 0.0), IoError);
+}
+
+}  // namespace
+}  // namespace layalign::trainer

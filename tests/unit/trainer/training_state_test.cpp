@@ -1,0 +1,211 @@
+#include "trainer/training_state.h"
+
+#include <ATen/ATen.h>
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <signal.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <cmath>
+
+#include "checkpoints_tools/error.h"
+#include "tests/unit/trainer/scratch_folder.h"
+#include "trainer/error.h"
+
+namespace layalign::trainer {
+namespace {
+
+namespace fs = std::filesystem;
+using testing::ElementsAre;
+using testing::HasSubstr;
+
+constexpr std::array<const char*, 4> kFiles{"trainables.safetensors", "optimizer.safetensors", "state.json",
+                                            "manifest.json"};
+
+TrainingState state_at(int64_t stage_index, int64_t step) {
+  TrainingState state;
+  state.stage_index = stage_index;
+  state.step = step;
+  state.layout = {{"mapping.linear1.weight", {2, 3}}, {"aligner.fc1.weight", {4}}, {"gates", {1}}};
+  state.masters = at::arange(11, at::kFloat) / 3.0 + static_cast<double>(step);
+  state.exp_avg = at::arange(11, at::kFloat) * 1e-7;
+  state.exp_avg_sq = at::arange(11, at::kFloat) * 1e-20;
+  state.encoder_fingerprint = "0123abcd";
+  state.llm_fingerprint = "feed";
+  state.best_perplexity = 1.0 / 3.0;
+  state.elapsed_s = 12.25;
+  state.world_size = 4;
+  state.tp_size = 2;
+  state.threads = 3;
+  return state;
+}
+
+/// Two stages' folders in a scratch folder.
+struct Stages {
+  ScratchFolder scratch;
+  std::vector<fs::path> folders{scratch / "1-translation", scratch / "2-task"};
+  Stages() {
+    for (const fs::path& folder : folders) fs::create_directory(folder);
+  }
+};
+
+std::vector<std::string> names_in(const fs::path& folder) {
+  std::vector<std::string> names;
+  for (const fs::directory_entry& entry : fs::directory_iterator(folder)) names.push_back(entry.path().filename());
+  std::sort(names.begin(), names.end());
+  return names;
+}
+
+TEST(TrainingState, ComesBackBitForBit) {
+  const Stages stages;
+  const TrainingState saved = state_at(1, 200);
+  save_training_state(stages.folders[1], saved, 3);
+  std::vector<std::string> warnings;
+  const std::optional<TrainingState> found = newest_training_state(stages.folders, &warnings);
+  ASSERT_TRUE(found);
+  EXPECT_THAT(warnings, ElementsAre());
+  EXPECT_TRUE(found->masters.equal(saved.masters));
+  EXPECT_TRUE(found->exp_avg.equal(saved.exp_avg));
+  EXPECT_TRUE(found->exp_avg_sq.equal(saved.exp_avg_sq));
+  EXPECT_EQ(found->layout, saved.layout);
+  EXPECT_EQ(found->stage_index, 1);
+  EXPECT_EQ(found->step, 200);
+  EXPECT_EQ(found->best_perplexity, saved.best_perplexity);
+  EXPECT_EQ(found->elapsed_s, saved.elapsed_s);
+  EXPECT_EQ(found->encoder_fingerprint, saved.encoder_fingerprint);
+  EXPECT_EQ(found->llm_fingerprint, saved.llm_fingerprint);
+  EXPECT_EQ(found->world_size, 4);
+  EXPECT_EQ(found->tp_size, 2);
+  EXPECT_EQ(found->threads, 3);
+}
+
+TEST(TrainingState, NoEvaluationYetIsAnInfinitePerplexity) {
+  const Stages stages;
+  TrainingState state = state_at(0, 1);
+  state.best_perplexity = std::numeric_limits<double>::infinity();
+  save_training_state(stages.folders[0], state, 1);
+  EXPECT_TRUE(std::isinf(newest_training_state(stages.folders, nullptr)->best_perplexity));
+}
+
+TEST(TrainingState, NothingIsFoundWhereNothingIs) {
+  const ScratchFolder scratch;
+  EXPECT_FALSE(newest_training_state({scratch / "1-translation", scratch.path()}, nullptr));
+}
+
+TEST(TrainingState, KeepsTheNewestOfTheStage) {
+  const Stages stages;
+  for (int64_t step = 2; step <= 12; step += 2) save_training_state(stages.folders[0], state_at(0, step), 2);
+  EXPECT_THAT(names_in(stages.folders[0]), ElementsAre("step-00000010", "step-00000012"));
+  save_training_state(stages.folders[0], state_at(0, 14), 0);  // never none
+  EXPECT_THAT(names_in(stages.folders[0]), ElementsAre("step-00000014"));
+}
+
+TEST(TrainingState, ALaterStageIsNewer) {
+  const Stages stages;
+  save_training_state(stages.folders[0], state_at(0, 500), 1);
+  save_training_state(stages.folders[1], state_at(1, 7), 1);
+  EXPECT_EQ(newest_training_state(stages.folders, nullptr)->step, 7);
+}
+
+TEST(TrainingState, SavingAStepAgainReplacesIt) {
+  const Stages stages;
+  save_training_state(stages.folders[0], state_at(0, 5), 3);
+  TrainingState again = state_at(0, 5);
+  again.elapsed_s = 99;
+  save_training_state(stages.folders[0], again, 3);
+  EXPECT_EQ(newest_training_state(stages.folders, nullptr)->elapsed_s, 99);
+  EXPECT_THAT(names_in(stages.folders[0]), ElementsAre("step-00000005"));
+}
+
+TEST(TrainingState, EveryFlippedByteIsFound) {
+  const Stages stages;
+  save_training_state(stages.folders[0], state_at(0, 1), 3);
+  for (const char* name : kFiles) {
+    const fs::path path = stages.folders[0] / "step-00000001" / name;
+    const std::string whole = read_bytes(path);
+    for (size_t i = 0; i < whole.size(); ++i) {
+      std::string bad = whole;
+      bad[i] = static_cast<char>(bad[i] ^ (1 << (i % 8)));
+      write_bytes(path, bad);
+      EXPECT_THROW(load_training_state(stages.folders[0] / "step-00000001"), checkpoints_tools::CheckpointError)
+          << name << " byte " << i;
+    }
+    write_bytes(path, whole);
+  }
+  EXPECT_NO_THROW(load_training_state(stages.folders[0] / "step-00000001"));
+}
+
+TEST(TrainingState, ADamagedOneIsNamedAndTheOneBeforeIsTaken) {
+  for (const char* name : kFiles) {
+    for (const bool missing : {false, true}) {
+      const Stages stages;
+      save_training_state(stages.folders[0], state_at(0, 10), 3);
+      save_training_state(stages.folders[0], state_at(0, 20), 3);
+      const fs::path path = stages.folders[0] / "step-00000020" / name;
+      if (missing) {
+        fs::remove(path);
+      } else {
+        fs::resize_file(path, fs::file_size(path) / 2);
+      }
+      std::vector<std::string> warnings;
+      const std::optional<TrainingState> found = newest_training_state(stages.folders, &warnings);
+      ASSERT_TRUE(found) << name;
+      EXPECT_EQ(found->step, 10);
+      EXPECT_THAT(warnings, ElementsAre(testing::AllOf(HasSubstr("step-00000020 is damaged"), HasSubstr(name))));
+
+      // Going on from step 10 must not lose the new state to the damaged later one.
+      save_training_state(stages.folders[0], state_at(0, 15), 1);
+      EXPECT_THAT(names_in(stages.folders[0]), ElementsAre("step-00000015"));
+    }
+  }
+}
+
+TEST(TrainingState, UnfinishedFoldersAreNotSeen) {
+  const Stages stages;
+  save_training_state(stages.folders[0], state_at(0, 10), 3);
+  fs::copy(stages.folders[0] / "step-00000010", stages.folders[0] / "step-00000020.tmp");
+  std::vector<std::string> warnings;
+  EXPECT_EQ(newest_training_state(stages.folders, &warnings)->step, 10);
+  EXPECT_THAT(warnings, ElementsAre());
+  save_training_state(stages.folders[0], state_at(0, 20), 3);  // the leftover is in the way of its own step
+  EXPECT_THAT(names_in(stages.folders[0]), ElementsAre("step-00000010", "step-00000020"));
+}
+
+TEST(TrainingState, AKilledSaveLeavesTheStateBeforeOrTheNewOne) {
+  const Stages stages;
+  int64_t step = 1;
+  save_training_state(stages.folders[0], state_at(0, step), 2);
+  for (int trial = 0; trial < 40; ++trial) {
+    const TrainingState next = state_at(0, step + 1);
+    const pid_t child = ::fork();
+    if (child == 0) {
+      save_training_state(stages.folders[0], next, 2);
+      ::_exit(0);
+    }
+    ::usleep(static_cast<useconds_t>(100 * trial));  // any moment will do: each must hold
+    ::kill(child, SIGKILL);
+    ::waitpid(child, nullptr, 0);
+    std::vector<std::string> warnings;
+    const std::optional<TrainingState> found = newest_training_state(stages.folders, &warnings);
+    ASSERT_TRUE(found);
+    EXPECT_THAT(warnings, ElementsAre());
+    EXPECT_TRUE(found->step == step || found->step == step + 1) << found->step << " after " << step;
+    EXPECT_TRUE(found->masters.equal(state_at(0, found->step).masters));
+    step = found->step;
+  }
+}
+
+TEST(TrainingState, AFolderThatIsNotThereIsAnIoErrorThatNamesIt) {
+  const ScratchFolder scratch;
+  write_bytes(scratch / "file", "");
+  try {
+    save_training_state(scratch / "file", state_at(0, 1), 1);
+    FAIL() << "saved into a file";
+  } catch (const IoError& error) {
+    EXPECT_THAT(error.what(), HasSubstr((scratch / "file").string()));
+  }
+}
+
+}  // namespace
+}  // namespace layalign::trainer

@@ -1,0 +1,37 @@
+#pragma once
+
+#include <filesystem>
+#include <string_view>
+#include <system_error>
+
+#include "checkpoints_tools/error.h"
+#include "trainer/error.h"
+
+namespace layalign::trainer {
+
+/// Writes all of `text` to an open file, however often the system writes only a part of it.
+/// Errors: IoError with `path`, such as for a full disk.
+void write_all(int descriptor, std::string_view text, const std::filesystem::path& path);
+
+/// Runs `work`, which reads or writes files of the run with tools of other rooms, and turns what those throw into an
+/// IoError: where a run meets its own files, a failure is the disk's and not the input's.
+template <class Work>
+auto as_io_error(Work work) -> decltype(work()) {
+  try {
+    return work();
+  } catch (const checkpoints_tools::CheckpointError& error) {
+    throw IoError(error.what());
+  } catch (const std::system_error& error) {
+    throw IoError(error.what());
+  }
+}
+
+/// Replaces the file by `text` so that a crash at any moment leaves the old content or the new one, never a mixture.
+/// Errors: IoError with the path; the old content is then untouched.
+void write_file_durably(const std::filesystem::path& path, std::string_view text);
+
+/// Waits until a file or a folder is on the disk (fsync). A folder holds the names: sync it after a rename in it.
+/// Errors: IoError with the path.
+void sync_to_disk(const std::filesystem::path& path);
+
+}  // namespace layalign::trainer

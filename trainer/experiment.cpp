@@ -1,0 +1,147 @@
+#include "trainer/experiment.h"
+
+#include <algorithm>
+#include <numeric>
+
+#include "configs/error.h"
+#include "configs/reader.h"
+#include "configs/strict_json.h"
+#include "data/open_dataset.h"
+#include "data/tokenizer.h"
+
+namespace layalign::trainer {
+namespace {
+
+/// hidden_states[0..n-1] by default (so not the last, which the mapping reads), all n+1, or those listed.
+std::vector<int64_t> resolve_encoder_layers(const configs::LayerList& layers, const model::EncoderInfo& encoder,
+                                            const std::filesystem::path& folder) {
+  std::vector<int64_t> result = layers.list;
+  if (layers.kind != configs::LayerList::Kind::kList) {
+    result.resize(encoder.depth + (layers.kind == configs::LayerList::Kind::kAll ? 1 : 0));
+    std::iota(result.begin(), result.end(), 0);
+  }
+  for (int64_t layer : result) {
+    if (layer > encoder.depth) {
+      throw configs::ConfigError("model.encoder_layers: " + std::to_string(layer) + " is not one of hidden_states[0.." +
+                                 std::to_string(encoder.depth) + "] of " + folder.string());
+    }
+  }
+  return result;
+}
+
+std::vector<int64_t> resolve_language_layers(const configs::LayerList& layers, const model::LlmConfig& llm,
+                                             const std::filesystem::path& folder) {
+  std::vector<int64_t> result = layers.list;
+  if (layers.kind != configs::LayerList::Kind::kList) {
+    result.resize(llm.layers);
+    std::iota(result.begin(), result.end(), 0);
+  }
+  for (int64_t layer : result) {
+    if (layer >= llm.layers) {
+      throw configs::ConfigError("model.language_layers: " + std::to_string(layer) + " is not one of the layers 0.." +
+                                 std::to_string(llm.layers - 1) + " of " + folder.string());
+    }
+  }
+  return result;
+}
+
+/// The method's 3000 samples, but at most a tenth of the corpus; a corpus of ids is used as it is given.
+int64_t resolve_dev_size(const configs::StageConfig& stage, int64_t corpus_size) {
+  if (stage.dev_size) return *stage.dev_size;
+  return stage.corpus.format == "token_ids" ? 0 : std::min<int64_t>(3000, corpus_size / 10);
+}
+
+PreparedStage prepare_stage(const configs::StageConfig& config, const configs::RunConfig& run,
+                            const data::Vocabulary& vocabulary) {
+  PreparedStage stage;
+  stage.config = config;
+  stage.dataset = data::open_dataset(config, run.data, run.folder, vocabulary);
+  const int64_t size = stage.dataset->size();
+  stage.split = data::split_by_group(*stage.dataset, resolve_dev_size(config, size), static_cast<uint64_t>(run.seed));
+  const auto train_size = static_cast<int64_t>(stage.split.train.size());
+  stage.steps_per_epoch = (train_size + config.global_batch - 1) / config.global_batch;
+  stage.total_steps = config.epochs * stage.steps_per_epoch;
+  if (config.max_steps) stage.total_steps = std::min(stage.total_steps, *config.max_steps);
+  return stage;
+}
+
+/// Rows that the longest sample of a stage can take in the LLM.
+int64_t longest_sequence(const configs::StageConfig& stage) {
+  return 2 + stage.max_source_tokens * (stage.prompt ? 2 : 1) + stage.max_target_tokens - 1;
+}
+
+}  // namespace
+
+std::vector<std::pair<std::string, std::string>> Experiment::agreement() const {
+  std::vector<std::pair<std::string, std::string>> topics = {{"config", configs::to_yaml(config)}};
+  for (const auto& folder : {encoder_folder, llm_folder}) {
+    const auto path = folder / "config.json";
+    topics.emplace_back(path.string(), configs::read_text_file(path.string()));
+  }
+  for (const auto& stage : stages) {
+    // Ends and middle of the corpus stand for it: a full pass would tokenise everything.
+    std::string corpus = std::to_string(stage.dataset->size()) + " samples";
+    for (int64_t i : {int64_t{0}, stage.dataset->size() / 2, stage.dataset->size() - 1}) {
+      corpus += "\n" + stage.dataset->get(i).origin;
+      for (int64_t id : stage.dataset->get(i).target) corpus += " " + std::to_string(id);
+    }
+    topics.emplace_back("corpus of stage " + stage.config.name, corpus);
+  }
+  return topics;
+}
+
+std::filesystem::path resolve_path(const std::string& path, const std::string& config_folder) {
+  const std::filesystem::path given(path);
+  if (given.is_absolute() || std::filesystem::exists(given)) return given;
+  const auto beside = std::filesystem::path(config_folder) / given;
+  return std::filesystem::exists(beside) ? beside : given;
+}
+
+uint64_t shuffle_seed(int64_t seed, int64_t stage_index) {
+  return static_cast<uint64_t>(seed) * 1000003 + static_cast<uint64_t>(stage_index);
+}
+
+std::vector<int64_t> PreparedStage::batch(int64_t step, uint64_t seed) const {
+  const int64_t epoch = step / steps_per_epoch;
+  if (order_.first != epoch) order_ = {epoch, data::epoch_order(split.train, seed, epoch)};
+  const auto& order = order_.second;
+  const size_t begin = (step % steps_per_epoch) * config.global_batch;
+  const size_t end = std::min(order.size(), begin + static_cast<size_t>(config.global_batch));
+  return {order.begin() + begin, order.begin() + end};
+}
+
+Experiment prepare_experiment(const configs::RunConfig& config) {
+  Experiment experiment;
+  experiment.config = config;
+  const auto& ignored = config.model.ignore_fields;
+  experiment.encoder_folder = resolve_path(config.model.encoder, config.folder);
+  experiment.llm_folder = resolve_path(config.model.llm, config.folder);
+  experiment.encoder = model::read_encoder_info(experiment.encoder_folder, ignored);
+  experiment.llm = model::LlmConfig::read(experiment.llm_folder, ignored);
+  experiment.llm.check_tensor_parallel(experiment.llm_folder, config.parallel.tensor);
+  experiment.encoder_layers = resolve_encoder_layers(config.model.encoder_layers, experiment.encoder, experiment.encoder_folder);
+  experiment.language_layers = resolve_language_layers(config.model.language_layers, experiment.llm, experiment.llm_folder);
+  experiment.sizes = {static_cast<int64_t>(experiment.encoder_layers.size()),
+                      static_cast<int64_t>(experiment.language_layers.size()), experiment.encoder.width,
+                      experiment.llm.hidden_size, config.model.structure == "MLP"};
+
+  data::Vocabulary vocabulary;
+  vocabulary.encoder_size = experiment.encoder.vocabulary_size;
+  vocabulary.llm_size = experiment.llm.vocabulary_size;
+  vocabulary.llm_eos = experiment.llm.eos_id;
+  const bool needs_text = std::any_of(config.stages.begin(), config.stages.end(),
+                                      [](const auto& stage) { return stage.corpus.format != "token_ids"; });
+  if (needs_text) {
+    vocabulary.encoder = data::load_tokenizer(experiment.encoder_folder);
+    vocabulary.llm = data::load_tokenizer(experiment.llm_folder);
+    data::check_vocabulary(*vocabulary.encoder, vocabulary.encoder_size, experiment.encoder_folder);
+    data::check_vocabulary(*vocabulary.llm, vocabulary.llm_size, experiment.llm_folder);
+  }
+  for (const auto& stage : config.stages) {
+    experiment.llm.check_sequence_length(experiment.llm_folder, longest_sequence(stage));
+    experiment.stages.push_back(prepare_stage(stage, config, vocabulary));
+  }
+  return experiment;
+}
+
+}  // namespace layalign::trainer

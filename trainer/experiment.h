@@ -1,0 +1,60 @@
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "configs/schema.h"
+#include "data/dataset.h"
+#include "data/plan.h"
+#include "model/encoder.h"
+#include "model/llm_config.h"
+#include "model/trainables.h"
+
+namespace layalign::trainer {
+
+/// A stage with its corpus open and its length known.
+struct PreparedStage {
+  configs::StageConfig config;
+  std::unique_ptr<data::Dataset> dataset;
+  data::Split split;
+  int64_t steps_per_epoch = 0;
+  int64_t total_steps = 0;
+
+  /// The dataset indices of update `step` (0 for the first): a slice of its epoch's order, the last one may be shorter.
+  std::vector<int64_t> batch(int64_t step, uint64_t seed) const;
+
+ private:
+  mutable std::pair<int64_t, std::vector<int64_t>> order_{-1, {}};  // epoch and its order
+};
+
+/// All that a run knows before it reads a weight: both models' configs, the layers, tokenizers, corpora, dev splits and the
+/// number of steps. Everything that can be wrong with them is found here.
+struct Experiment {
+  configs::RunConfig config;
+  std::filesystem::path encoder_folder, llm_folder;
+  model::EncoderInfo encoder;
+  model::LlmConfig llm;
+  std::vector<int64_t> encoder_layers;   ///< of hidden_states[0..n]
+  std::vector<int64_t> language_layers;  ///< of the LLM
+  model::TrainableSizes sizes;
+  std::vector<PreparedStage> stages;
+
+  /// One line for each fact that all ranks must agree on, as dist::require_agreement takes them.
+  std::vector<std::pair<std::string, std::string>> agreement() const;
+};
+
+/// Opens everything of a run. `tp`: the tensor-parallel size.
+/// Errors: ConfigError, ModelError, DataError.
+Experiment prepare_experiment(const configs::RunConfig& config);
+
+/// A path of the config: as it stands, or beside the config file where it does not exist there.
+std::filesystem::path resolve_path(const std::string& path, const std::string& config_folder);
+
+/// The seed of a stage's shuffles.
+uint64_t shuffle_seed(int64_t seed, int64_t stage_index);
+
+}  // namespace layalign::trainer

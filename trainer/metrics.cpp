@@ -1,0 +1,128 @@
+#include "trainer/metrics.h"
+
+#include <fcntl.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cmath>
+#include <cstdio>
+#include <cstring>
+#include <nlohmann/json.hpp>
+
+#include "configs/strict_json.h"
+#include "trainer/durable_file.h"
+
+namespace layalign::trainer {
+namespace {
+
+constexpr const char* kStageNumber = "stage_number";  // the keys by which a resume finds the lines that it does again
+constexpr const char* kStep = "step";
+
+/// A JSON object in one line, its keys in the order of the calls.
+class JsonLine {
+ public:
+  JsonLine& text(const std::string& key, const std::string& value) { return raw(key, nlohmann::json(value).dump()); }
+  JsonLine& integer(const std::string& key, int64_t value) { return raw(key, std::to_string(value)); }
+  JsonLine& boolean(const std::string& key, bool value) { return raw(key, value ? "true" : "false"); }
+  JsonLine& number(const std::string& key, double value, int digits = 9) {
+    char buffer[40];
+    std::snprintf(buffer, sizeof(buffer), "%.*g", digits, value);
+    return raw(key, std::isfinite(value) ? buffer : "null");
+  }
+  JsonLine& raw(const std::string& key, const std::string& value) {
+    body_ += (body_.empty() ? "" : ", ") + nlohmann::json(key).dump() + ": " + value;
+    return *this;
+  }
+  std::string str() const { return "{" + body_ + "}"; }
+
+ private:
+  std::string body_;
+};
+
+/// Whether a line is whole and tells of a step up to the given one.
+bool belongs_before(const std::string& line, int64_t stage_index, int64_t step) {
+  try {
+    const nlohmann::json object = configs::parse_json(line, "metrics");
+    const auto line_stage = object.at(kStageNumber).get<int64_t>() - 1;
+    return line_stage < stage_index || (line_stage == stage_index && object.at(kStep).get<int64_t>() <= step);
+  } catch (const std::exception&) {  // torn by a crash, so never finished: the step is done again
+    return false;
+  }
+}
+
+}  // namespace
+
+std::string to_json(const StepMetrics& m) {
+  return JsonLine()
+      .text("stage", m.stage)
+      .integer(kStageNumber, m.stage_index + 1)
+      .integer(kStep, m.step)
+      .number("epoch", m.epoch, 6)
+      .number("loss", m.loss)
+      .number("grad_norm", m.grad_norm)
+      .number("lr", m.lr)
+      .integer("samples", m.samples)
+      .integer("label_tokens", m.label_tokens)
+      .number("tokens_per_s", m.tokens_per_s, 6)
+      .number("samples_per_s", m.samples_per_s, 6)
+      .number("step_s", m.step_s, 6)
+      .integer("peak_memory_bytes", m.peak_memory_bytes)
+      .str();
+}
+
+std::string to_json(const EvaluationMetrics& m) {
+  JsonLine languages;
+  for (const auto& [language, perplexity] : m.language_perplexity) languages.number(language, perplexity);
+  return JsonLine()
+      .text("stage", m.stage)
+      .integer(kStageNumber, m.stage_index + 1)
+      .integer(kStep, m.step)
+      .number("loss", m.loss)
+      .number("perplexity", m.perplexity)
+      .integer("samples", m.samples)
+      .integer("label_tokens", m.label_tokens)
+      .boolean("best", m.best)
+      .number("evaluation_s", m.evaluation_s, 6)
+      .raw("language_perplexity", languages.str())
+      .str();
+}
+
+MetricsFile::MetricsFile(std::filesystem::path path) : path_(std::move(path)) { open(); }
+
+MetricsFile::~MetricsFile() { ::close(descriptor_); }
+
+void MetricsFile::open() {
+  descriptor_ = ::open(path_.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0666);
+  if (descriptor_ < 0) throw IoError(path_.string() + ": cannot open: " + std::strerror(errno));
+}
+
+void MetricsFile::append_line(std::string line) {
+  line += '\n';
+  write_all(descriptor_, line, path_);
+}
+
+int64_t MetricsFile::truncate_after(int64_t stage_index, int64_t step) {
+  const std::string text = as_io_error([&] { return configs::read_text_file(path_); });
+  std::string kept;
+  int64_t dropped = 0;
+  for (size_t begin = 0; begin < text.size();) {
+    const size_t newline = text.find('\n', begin);
+    const size_t end = newline == std::string::npos ? text.size() : newline;
+    const std::string line = text.substr(begin, end - begin);
+    if (newline != std::string::npos && belongs_before(line, stage_index, step)) {
+      kept += line + '\n';
+    } else {
+      ++dropped;
+    }
+    begin = end + 1;
+  }
+  if (dropped == 0) return 0;
+  write_file_durably(path_, kept);
+  ::close(descriptor_);  // it is the replaced file
+  open();
+  return dropped;
+}
+
+void MetricsFile::sync() { sync_to_disk(path_); }
+
+}  // namespace layalign::trainer

@@ -1,0 +1,133 @@
+#include "trainer/plan_report.h"
+
+#include <algorithm>
+#include <cstdio>
+#include <sstream>
+
+#include "configs/reader.h"
+#include "data/batch.h"
+#include "dist/tensor_parallel.h"
+#include "trainer/trainables_file.h"
+
+namespace layalign::trainer {
+namespace {
+
+/// Tokens of samples as the models see them.
+struct TokenCount {
+  double source = 0, llm = 0, label = 0;
+};
+
+constexpr int64_t kCountedSamples = 2000;
+
+/// Mean tokens a sample, over evenly spaced training samples.
+TokenCount mean_tokens(const PreparedStage& stage) {
+  const auto& train = stage.split.train;
+  const auto size = static_cast<int64_t>(train.size());
+  const int64_t counted = std::min(kCountedSamples, size);
+  TokenCount sum;
+  for (int64_t i = 0; i < counted; ++i) {
+    const auto sample = stage.dataset->get(train[i * size / counted]);
+    sum.source += static_cast<double>(sample.source.size());
+    sum.llm += static_cast<double>(data::llm_tokens(sample));
+    sum.label += static_cast<double>(sample.target.size());
+  }
+  const auto n = static_cast<double>(counted);
+  return {sum.source / n, sum.llm / n, sum.label / n};
+}
+
+std::string with_commas(int64_t value) {
+  std::string digits = std::to_string(value);
+  for (auto i = static_cast<int64_t>(digits.size()) - 3; i > 0; i -= 3) digits.insert(i, ",");
+  return digits;
+}
+
+std::string human_bytes(int64_t bytes) {
+  const char* const units[] = {"B", "KiB", "MiB", "GiB", "TiB"};
+  double value = static_cast<double>(bytes);
+  int unit = 0;
+  while (value >= 1024 && unit < 4) value /= 1024, ++unit;
+  char text[32];
+  std::snprintf(text, sizeof text, unit == 0 ? "%.0f %s" : "%.1f %s", value, units[unit]);
+  return text;
+}
+
+std::string row(const std::string& name, int64_t parameters, int64_t bytes_each) {
+  char text[128];
+  std::snprintf(text, sizeof text, "  %-28s %18s parameters %12s\n", name.c_str(), with_commas(parameters).c_str(),
+                human_bytes(parameters * bytes_each).c_str());
+  return text;
+}
+
+void describe_stage(std::ostringstream& out, const PreparedStage& stage, size_t index, size_t count) {
+  const auto mean = mean_tokens(stage);
+  const auto train = static_cast<int64_t>(stage.split.train.size());
+  const double samples = std::min(static_cast<double>(stage.total_steps) * static_cast<double>(stage.config.global_batch),
+                                  static_cast<double>(stage.total_steps) / static_cast<double>(stage.steps_per_epoch) *
+                                      static_cast<double>(train));
+  const char* about = train > kCountedSamples || stage.total_steps % stage.steps_per_epoch != 0 ? "about " : "";
+  const auto total = [&](double each) { return with_commas(static_cast<int64_t>(each * samples + 0.5)); };
+  out << "stage " << index + 1 << "/" << count << " " << stage.config.name << " (" << stage.config.corpus.format << "): "
+      << with_commas(train) << " training samples, " << with_commas(static_cast<int64_t>(stage.split.dev.size()))
+      << " held out\n"
+      << "  steps                        " << with_commas(stage.total_steps) << " (" << with_commas(stage.steps_per_epoch)
+      << " an epoch) of up to " << stage.config.global_batch << " samples\n"
+      << "  tokens of the whole stage    " << about << total(mean.llm) << " LLM, " << total(mean.source) << " encoder, "
+      << total(mean.label) << " label\n";
+}
+
+}  // namespace
+
+int64_t llm_parameters(const model::LlmConfig& config, int tp) {
+  const int64_t D = config.hidden_size, dh = config.head_dim;
+  const int64_t q = config.heads / tp * dh, kv = std::max<int64_t>(1, config.kv_heads / tp) * dh;
+  const int64_t F = dist::shard_of(config.intermediate_size, 0, tp).size;
+  const int64_t V = dist::shard_of(config.vocabulary_size, 0, tp).size;
+  int64_t layer = 2 * D + (q + 2 * kv) * D + D * q + 3 * F * D;
+  if (config.qkv_bias) layer += q + 2 * kv;
+  if (config.o_bias) layer += D;
+  if (config.mlp_bias) layer += 2 * F + D;
+  return config.layers * layer + D + V * D * (config.tied_embeddings ? 1 : 2);
+}
+
+std::string plan_report(const Experiment& experiment, int world) {
+  const auto& config = experiment.config;
+  const auto tp = static_cast<int>(config.parallel.tensor);
+  const int64_t frozen_bytes = config.parallel.precision == "bfloat16" ? 2 : 4;
+  const int64_t trained = layout_numel(model::trainable_layout(experiment.sizes));
+  const int64_t llm = llm_parameters(experiment.llm, tp);
+  std::ostringstream out;
+  out << configs::to_yaml(config) << "\n"
+      << "grid: " << world << " rank" << (world == 1 ? "" : "s") << " = " << tp << " tensor parallel x " << world / tp
+      << " data parallel\n"
+      << "a rank holds\n"
+      << row("frozen encoder", experiment.encoder.parameters, frozen_bytes) << row("frozen LLM (its shard)", llm, frozen_bytes)
+      << row("trainables, float32", trained, 4) << row("gradients and AdamW moments", 3 * trained, 4)
+      << "  in all                       "
+      << human_bytes((experiment.encoder.parameters + llm) * frozen_bytes + trained * 16) << " and the activations\n";
+  for (size_t i = 0; i < experiment.stages.size(); ++i) describe_stage(out, experiment.stages[i], i, experiment.stages.size());
+  return out.str();
+}
+
+std::vector<std::string> plan_lines(const Experiment& experiment, const dist::ProcessGrid& grid, int64_t threads) {
+  const auto& config = experiment.config;
+  std::ostringstream first, second;
+  first << grid.world_size << " rank" << (grid.world_size == 1 ? "" : "s") << " (" << grid.tp_size << " tensor parallel x "
+        << grid.dp_size << " data parallel), " << grid.device.type() << ", " << config.parallel.precision << ", "
+        << grid.world.backend() << ", " << threads << " thread" << (threads == 1 ? "" : "s") << " a rank";
+  second << "encoder " << experiment.encoder_folder.string() << " (" << experiment.encoder.model_type << ", "
+         << experiment.encoder.depth << " layers), LLM " << experiment.llm_folder.string() << " ("
+         << experiment.llm.model_type << ", " << experiment.llm.layers << " layers, "
+         << experiment.language_layers.size() << " adapted), "
+         << with_commas(layout_numel(model::trainable_layout(experiment.sizes))) << " trained parameters";
+  std::vector<std::string> lines = {first.str(), second.str()};
+  for (size_t i = 0; i < experiment.stages.size(); ++i) {
+    const auto& stage = experiment.stages[i];
+    lines.push_back("stage " + std::to_string(i + 1) + "/" + std::to_string(experiment.stages.size()) + " " +
+                    stage.config.name + ": " + with_commas(static_cast<int64_t>(stage.split.train.size())) +
+                    " training samples, " + with_commas(static_cast<int64_t>(stage.split.dev.size())) + " held out, " +
+                    with_commas(stage.total_steps) + " steps");
+  }
+  return lines;
+}
+
+}  // namespace layalign::trainer

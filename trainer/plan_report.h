@@ -1,0 +1,22 @@
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "dist/process_grid.h"
+#include "trainer/experiment.h"
+
+namespace layalign::trainer {
+
+/// What a rank holds and what a run does, without reading a weight: the resolved config, the process grid, parameters and
+/// bytes a rank by part, and for each stage samples, steps and tokens (of a large corpus estimated from 2000 samples).
+/// `world`: the number of ranks planned for.
+std::string plan_report(const Experiment& experiment, int world);
+
+/// The run in a few log lines, for the start of the log.
+std::vector<std::string> plan_lines(const Experiment& experiment, const dist::ProcessGrid& grid, int64_t threads);
+
+/// Parameters of the LLM that one rank of `tp` holds, padding included.
+int64_t llm_parameters(const model::LlmConfig& config, int tp);
+
+}  // namespace layalign::trainer

@@ -1,0 +1,75 @@
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <string>
+#include <vector>
+
+#include "configs/schema.h"
+
+namespace layalign::trainer {
+
+/// Where everything of a run lies. Touches no disk.
+///
+///     OUTPUT/config.yaml             every key as the run uses it
+///     OUTPUT/metrics.jsonl           a line a step
+///     OUTPUT/evaluations.jsonl       a line an evaluation
+///     OUTPUT/summary.json            written last: the run is finished
+///     OUTPUT/1-translation/          a folder a stage:
+///       trainables.safetensors         the end of the stage
+///       best.safetensors               the lowest perplexity on the dev set
+///       step-00000200/                 training states, see training_state.h
+///     OUTPUT/.lock                   held while a run writes here
+class RunFolder {
+ public:
+  RunFolder(std::filesystem::path output, const std::vector<configs::StageConfig>& stages);
+
+  const std::filesystem::path& output() const { return output_; }
+  /// Folders of the stages, in order.
+  const std::vector<std::filesystem::path>& stages() const { return stages_; }
+  std::filesystem::path config() const { return output_ / "config.yaml"; }
+  std::filesystem::path metrics() const { return output_ / "metrics.jsonl"; }
+  std::filesystem::path evaluations() const { return output_ / "evaluations.jsonl"; }
+  std::filesystem::path summary() const { return output_ / "summary.json"; }
+  std::filesystem::path trainables(int64_t stage_index) const { return stages_.at(stage_index) / kTrainables; }
+  std::filesystem::path best(int64_t stage_index) const { return stages_.at(stage_index) / "best.safetensors"; }
+
+  static constexpr const char* kTrainables = "trainables.safetensors";
+
+ private:
+  std::filesystem::path output_;
+  std::vector<std::filesystem::path> stages_;
+};
+
+enum class RunState {
+  kFresh,     ///< nothing there yet
+  kResume,    ///< a run with this config that has not finished
+  kFinished,  ///< a run with this config that has finished: change nothing
+};
+
+/// What `folder` holds, seen from a run with `config`. Only reads, so that one rank can look and tell the others.
+/// `changed` gets the differences that a resume may have (`log`, `checkpoint`, `comm`, `output`, `parallel` without its
+/// precision), as configs::differences words them.
+/// Errors: ConfigError where the folder holds a run with another config (every differing key is named), or files that
+/// are no run: a run never writes among foreign files.
+RunState inspect_run(const RunFolder& folder, const configs::RunConfig& config, std::vector<std::string>* changed);
+
+/// The right to write into a run folder, until the object or the process ends. For one rank of the run.
+class RunLock {
+ public:
+  /// Waits up to `patience_s` for another holder, such as the killed run that is being requeued. Makes the folder.
+  /// Errors: ConfigError naming process and host of the holder; IoError.
+  explicit RunLock(const RunFolder& folder, double patience_s = 5.0);
+  RunLock(const RunLock&) = delete;
+  RunLock& operator=(const RunLock&) = delete;
+  ~RunLock();
+
+ private:
+  int descriptor_ = -1;
+};
+
+/// Makes the folders of the stages, writes config.yaml and removes what a killed run left half-written. For the rank
+/// that holds the lock, before anything else is written. Errors: IoError.
+void begin_run(const RunFolder& folder, const configs::RunConfig& config);
+
+}  // namespace layalign::trainer

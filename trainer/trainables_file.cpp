@@ -1,0 +1,125 @@
+#include "trainer/trainables_file.h"
+
+#include <algorithm>
+#include <charconv>
+#include <map>
+#include <set>
+
+#include "checkpoints_tools/safetensors.h"
+#include "trainer/durable_file.h"
+#include "trainer/run_folder.h"
+
+namespace layalign::trainer {
+namespace {
+
+namespace fs = std::filesystem;
+using checkpoints_tools::CheckpointError;
+using checkpoints_tools::SafetensorsFile;
+
+constexpr const char* kInitPrefix = "init.";
+
+/// The file that a path of the user means.
+fs::path find_file(const fs::path& path) {
+  if (!fs::is_directory(path)) return path;
+  if (fs::exists(path / RunFolder::kTrainables)) return path / RunFolder::kTrainables;
+  int latest = 0;
+  fs::path found;
+  for (const fs::directory_entry& entry : fs::directory_iterator(path)) {
+    const std::string name = entry.path().filename().string();
+    int number = 0;
+    const auto [end, error] = std::from_chars(name.data(), name.data() + name.size(), number);
+    if (error != std::errc() || !std::string_view(end).starts_with('-') || number <= latest) continue;
+    if (!fs::exists(entry.path() / RunFolder::kTrainables)) continue;
+    latest = number;
+    found = entry.path() / RunFolder::kTrainables;
+  }
+  if (found.empty())
+    throw CheckpointError(path.string() + ": no trained weights here; expected a safetensors file, a folder with " +
+                          RunFolder::kTrainables + ", or the output folder of a run with a finished stage");
+  return found;
+}
+
+/// "init." where the file holds the layout's names only so, else "".
+std::string prefix_of(const SafetensorsFile& file, const TrainableLayout& layout) {
+  const auto holds_any = [&](const std::string& prefix) {
+    return std::any_of(layout.begin(), layout.end(), [&](const auto& t) { return file.contains(prefix + t.first); });
+  };
+  return !holds_any("") && holds_any(kInitPrefix) ? kInitPrefix : "";
+}
+
+std::string shape_text(const std::vector<int64_t>& shape) {
+  std::string text = "[";
+  for (const int64_t size : shape) text += (text.size() > 1 ? ", " : "") + std::to_string(size);
+  return text + "]";
+}
+
+/// What keeps the file from giving the layout's tensors; empty where nothing does.
+std::string problems(const SafetensorsFile& file, const TrainableLayout& layout, const std::string& prefix) {
+  const std::set<std::string> kinds{"F32", "BF16", "F16"};
+  std::string text;
+  std::set<std::string> expected;
+  for (const auto& [name, shape] : layout) {
+    expected.insert(prefix + name);
+    const auto found = file.tensors().find(prefix + name);
+    if (found == file.tensors().end()) {
+      text += "\n  missing: " + prefix + name + " " + shape_text(shape);
+    } else if (found->second.shape != shape) {
+      text += "\n  wrong shape: " + prefix + name + ": expected " + shape_text(shape) + ", got " +
+              shape_text(found->second.shape);
+    } else if (!kinds.contains(found->second.dtype)) {
+      text += "\n  wrong kind: " + prefix + name + ": expected F32, BF16 or F16, got " + found->second.dtype;
+    }
+  }
+  for (const auto& [name, info] : file.tensors()) {
+    if (name.starts_with(prefix) && !expected.contains(name)) {
+      text += "\n  unexpected: " + name + " " + shape_text(info.shape);
+    }
+  }
+  return text;
+}
+
+}  // namespace
+
+int64_t layout_numel(const TrainableLayout& layout) {
+  int64_t total = 0;
+  for (const auto& [name, shape] : layout) total += c10::multiply_integers(shape);
+  return total;
+}
+
+std::vector<std::pair<std::string, at::Tensor>> split_flat(const TrainableLayout& layout, const at::Tensor& flat) {
+  TORCH_CHECK(flat.dim() == 1 && flat.numel() == layout_numel(layout), "trainables: expected a flat buffer of ",
+              layout_numel(layout), " elements, got ", flat.sizes());
+  std::vector<std::pair<std::string, at::Tensor>> tensors;
+  int64_t begin = 0;
+  for (const auto& [name, shape] : layout) {
+    const int64_t size = c10::multiply_integers(shape);
+    tensors.emplace_back(name, flat.narrow(0, begin, size).view(shape));
+    begin += size;
+  }
+  return tensors;
+}
+
+void save_trainables(const fs::path& path, const TrainableLayout& layout, const at::Tensor& flat) {
+  as_io_error([&] { checkpoints_tools::write_safetensors(path, split_flat(layout, flat)); });
+}
+
+at::Tensor load_trainables(const fs::path& path, const TrainableLayout& layout) {
+  const SafetensorsFile file(find_file(path));
+  const std::string prefix = prefix_of(file, layout);
+  std::string wrong = problems(file, layout, prefix);
+  at::Tensor flat = at::empty({layout_numel(layout)}, at::kFloat);
+  if (wrong.empty()) {
+    for (auto& [name, slice] : split_flat(layout, flat)) {
+      slice.copy_(file.read(prefix + name));
+      if (!slice.isfinite().all().item<bool>()) wrong += "\n  holds NaN or Inf: " + prefix + name;
+    }
+  }
+  if (!wrong.empty())
+    throw CheckpointError(file.path().string() +
+                          ": these are not the trainables of this model (is it the same encoder, "
+                          "LLM, layers and structure?):" +
+                          wrong);
+  return flat;
+}
+
+}  // namespace layalign::trainer

@@ -1,0 +1,257 @@
+#include "trainer/training.h"
+
+#include <array>
+#include <cmath>
+#include <cstdio>
+#include <limits>
+#include <nlohmann/json.hpp>
+
+#include "checkpoints_tools/hash.h"
+#include "configs/error.h"
+#include "dist/agreement.h"
+#include "dist/device.h"
+#include "dist/error.h"
+#include "trainer/log.h"
+#include "trainer/schedule.h"
+#include "trainer/summary.h"
+#include "trainer/trainables_file.h"
+
+namespace layalign::trainer {
+namespace {
+
+double seconds_since(std::chrono::steady_clock::time_point start) {
+  return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+}
+
+std::string hash_of(const at::Tensor& flat) {
+  const auto host = flat.to(at::kCPU).contiguous();
+  return checkpoints_tools::xxh3_hex({static_cast<const std::byte*>(host.const_data_ptr()), host.nbytes()});
+}
+
+}  // namespace
+
+Training::Training(const dist::ProcessGrid& grid, const Experiment& experiment, int64_t threads, Together together)
+    : grid_(grid),
+      experiment_(experiment),
+      threads_(threads),
+      together_(std::move(together)),
+      folder_(experiment.config.output, experiment.config.stages) {}
+
+void Training::load() {
+  const auto& config = experiment_.config;
+  const auto type = config.parallel.precision == "bfloat16" ? at::kBFloat16 : at::kFloat;
+  together_([&] {
+    encoder_ = model::load_encoder(experiment_.encoder_folder, grid_.device, type, config.model.ignore_fields);
+    llm_.emplace(experiment_.llm_folder, experiment_.llm, grid_.tp, grid_.device, type);
+  });
+  together_([&] { agree_on_models(); });
+  trainables_.emplace(experiment_.sizes, grid_.device, /*riders=*/1 + grid_.world_size);
+  const auto recompute = config.parallel.recompute == "full" ? model::Recompute::kFull : model::Recompute::kNone;
+  layalign_.emplace(*llm_, *trainables_, experiment_.language_layers, recompute);
+  step_.emplace(grid_, config.optimizer,
+                Models{*encoder_, *llm_, *layalign_, *trainables_, experiment_.encoder_layers});
+  initialise();
+}
+
+void Training::agree_on_models() {
+  if (!grid_.process) return;
+  dist::require_agreement(*grid_.process, {{"encoder weights (" + experiment_.encoder_folder.string() + ")", encoder_->fingerprint()},
+                                           {"LLM weights (" + experiment_.llm_folder.string() + ")", llm_->fingerprint()}});
+}
+
+void Training::initialise() {
+  const auto& init = experiment_.config.model.init;
+  if (!init) return trainables_->initialise(static_cast<uint64_t>(experiment_.config.seed));
+  at::Tensor values;
+  together_([&] {
+    if (is_first()) values = load_trainables(resolve_path(*init, experiment_.config.folder), trainables_->layout());
+  });
+  share(trainables_->masters(), values);
+}
+
+void Training::restore() {
+  std::optional<TrainingState> state;
+  together_([&] {
+    if (!is_first()) return;
+    metrics_.emplace(folder_.metrics());
+    evaluations_.emplace(folder_.evaluations());
+    state = find_state();
+  });
+  if (state) {
+    stage_index_ = state->stage_index;
+    steps_done_ = state->step;
+    best_perplexity_ = state->best_perplexity;
+    elapsed_before_s_ = state->elapsed_s;
+  }
+  share_position();
+  if (is_first()) {
+    metrics_->truncate_after(stage_index_, steps_done_);
+    evaluations_->truncate_after(stage_index_, steps_done_);
+  }
+  if (steps_done_ == 0) return;
+  const auto& optimizer = step_->optimizer();
+  share(trainables_->masters(), state ? state->masters : at::Tensor());
+  share(optimizer.exp_avg(), state ? state->exp_avg : at::Tensor());
+  share(optimizer.exp_avg_sq(), state ? state->exp_avg_sq : at::Tensor());
+}
+
+std::optional<TrainingState> Training::find_state() const {
+  std::vector<std::string> warnings;
+  auto state = newest_training_state(folder_.stages(), &warnings);
+  for (const auto& warning : warnings) log_warn(warning);
+  if (!state) return state;
+  if (state->layout != trainables_->layout() || state->encoder_fingerprint != encoder_->fingerprint() ||
+      state->llm_fingerprint != llm_->fingerprint()) {
+    throw configs::ConfigError(folder_.output().string() +
+                               ": its checkpoints were made with other model weights; choose another output");
+  }
+  log_info("resuming after step " + std::to_string(state->step) + " of stage " +
+           experiment_.stages[state->stage_index].config.name);
+  if (state->world_size != grid_.world_size || state->tp_size != grid_.tp_size || state->threads != threads_) {
+    log_warn("the checkpoint was made with another grid or number of threads: results agree up to rounding, not bit by bit");
+  }
+  return state;
+}
+
+void Training::share_position() {
+  if (!grid_.process) return;
+  const auto mine = nlohmann::json{stage_index_, steps_done_, std::isfinite(best_perplexity_) ? best_perplexity_ : -1.0,
+                                   elapsed_before_s_};
+  const auto shared = nlohmann::json::parse(grid_.process->broadcast(mine.dump(), 0));
+  stage_index_ = shared[0].get<int64_t>();
+  steps_done_ = shared[1].get<int64_t>();
+  best_perplexity_ = shared[2].get<double>() < 0 ? std::numeric_limits<double>::infinity() : shared[2].get<double>();
+  elapsed_before_s_ = shared[3].get<double>();
+}
+
+void Training::share(const at::Tensor& target, const at::Tensor& value) const {
+  at::NoGradGuard no_grad;
+  if (is_first()) target.copy_(value);
+  grid_.world.broadcast(target, 0);
+}
+
+void Training::run() {
+  start_ = std::chrono::steady_clock::now();
+  for (; stage_index_ < static_cast<int64_t>(experiment_.stages.size()); ++stage_index_) {
+    run_stage(experiment_.stages[stage_index_]);
+    steps_done_ = 0;
+  }
+  if (is_first()) finish_run(folder_, summarize_run(folder_));
+}
+
+void Training::run_stage(const PreparedStage& stage) {
+  const auto& config = experiment_.config;
+  if (steps_done_ == 0) {
+    step_->optimizer().reset();
+    best_perplexity_ = std::numeric_limits<double>::infinity();
+  }
+  std::optional<Progress> progress;
+  if (is_first()) {
+    progress.emplace(stage.config.name, stage_index_, static_cast<int64_t>(experiment_.stages.size()), stage.total_steps,
+                     config.log.every, stdout_is_terminal());
+  }
+  while (steps_done_ < stage.total_steps) {
+    const auto metrics = train_step(stage);
+    ++steps_done_;
+    const bool last = steps_done_ == stage.total_steps;
+    if (is_first()) {
+      metrics_->append(metrics);
+      progress->step(metrics);
+    }
+    if (!stage.split.dev.empty() && (last || steps_done_ % stage.config.eval_every == 0)) evaluate(stage);
+    if (steps_done_ % config.parallel.check_replicas_every == 0) check_replicas();
+    if (last || steps_done_ % config.checkpoint.every == 0) save();
+  }
+  if (is_first()) {
+    progress->finish();
+    save_trainables(folder_.trainables(stage_index_), trainables_->layout(), trainables_->masters());
+  }
+}
+
+StepMetrics Training::train_step(const PreparedStage& stage) {
+  const auto& config = experiment_.config;
+  const auto start = std::chrono::steady_clock::now();
+  std::vector<data::Sample> samples;
+  for (int64_t index : stage.batch(steps_done_, shuffle_seed(config.seed, stage_index_))) {
+    samples.push_back(stage.dataset->get(index));
+  }
+  StepMetrics metrics;
+  metrics.lr = learning_rate(config.schedule, stage.config.lr, steps_done_, stage.total_steps);
+  const auto result = step_->run(samples, stage.config.micro_batch, metrics.lr, steps_done_ + 1);
+  metrics.stage = stage.config.name;
+  metrics.stage_index = stage_index_;
+  metrics.step = steps_done_ + 1;
+  metrics.epoch = static_cast<double>(metrics.step) / static_cast<double>(stage.steps_per_epoch);
+  metrics.loss = result.loss;
+  metrics.grad_norm = result.grad_norm;
+  metrics.samples = static_cast<int64_t>(samples.size());
+  metrics.label_tokens = result.label_tokens;
+  metrics.step_s = seconds_since(start);
+  metrics.tokens_per_s = static_cast<double>(result.llm_tokens) / metrics.step_s;
+  metrics.samples_per_s = static_cast<double>(samples.size()) / metrics.step_s;
+  metrics.peak_memory_bytes = result.peak_memory_bytes;
+  return metrics;
+}
+
+void Training::evaluate(const PreparedStage& stage) {
+  const auto start = std::chrono::steady_clock::now();
+  const auto found = evaluate_perplexity(grid_, step_->models(), *stage.dataset, stage.split.dev, stage.config.micro_batch);
+  const bool best = found.perplexity < best_perplexity_;
+  if (best) best_perplexity_ = found.perplexity;
+  if (!is_first()) return;
+  if (best) save_trainables(folder_.best(stage_index_), trainables_->layout(), trainables_->masters());
+  EvaluationMetrics metrics;
+  metrics.stage = stage.config.name;
+  metrics.stage_index = stage_index_;
+  metrics.step = steps_done_;
+  metrics.loss = found.loss;
+  metrics.perplexity = found.perplexity;
+  metrics.samples = static_cast<int64_t>(stage.split.dev.size());
+  metrics.label_tokens = found.label_tokens;
+  metrics.best = best;
+  metrics.evaluation_s = seconds_since(start);
+  metrics.language_perplexity = found.by_language;
+  evaluations_->append(metrics);
+  std::array<char, 96> text{};
+  std::snprintf(text.data(), text.size(), "step %lld  held-out perplexity %.4f%s", static_cast<long long>(steps_done_),
+                found.perplexity, best ? " (best so far)" : "");
+  log_info(text.data());
+}
+
+void Training::save() {
+  check_replicas();
+  if (!is_first()) return;
+  metrics_->sync();
+  evaluations_->sync();
+  TrainingState state;
+  state.stage_index = stage_index_;
+  state.step = steps_done_;
+  state.best_perplexity = best_perplexity_;
+  state.masters = trainables_->masters();
+  state.exp_avg = step_->optimizer().exp_avg();
+  state.exp_avg_sq = step_->optimizer().exp_avg_sq();
+  state.layout = trainables_->layout();
+  state.encoder_fingerprint = encoder_->fingerprint();
+  state.llm_fingerprint = llm_->fingerprint();
+  state.elapsed_s = elapsed_before_s_ + seconds_since(start_);
+  state.world_size = grid_.world_size;
+  state.tp_size = grid_.tp_size;
+  state.threads = threads_;
+  save_training_state(folder_.stages()[stage_index_], state, experiment_.config.checkpoint.keep);
+}
+
+void Training::check_replicas() const {
+  if (grid_.world_size == 1) return;
+  const auto hashes = grid_.process->all_gather(hash_of(trainables_->masters()));
+  std::string strays;
+  for (size_t rank = 1; rank < hashes.size(); ++rank) {
+    if (hashes[rank] != hashes[0]) strays += (strays.empty() ? "" : ", ") + std::to_string(rank);
+  }
+  if (!strays.empty()) {
+    throw dist::CommError("step " + std::to_string(steps_done_) + ": the trainables of rank " + strays +
+                          " differ from those of rank 0. A replica has drifted: look for faulty memory or a faulty GPU on"
+                          " those ranks, then start again to resume from the last checkpoint");
+  }
+}
+
+}  // namespace layalign::trainer

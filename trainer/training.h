@@ -1,0 +1,78 @@
+#pragma once
+
+#include <chrono>
+#include <functional>
+#include <limits>
+#include <memory>
+#include <optional>
+#include <string>
+
+#include "dist/process_grid.h"
+#include "model/encoder.h"
+#include "model/layalign.h"
+#include "model/llm.h"
+#include "model/trainables.h"
+#include "trainer/evaluate.h"
+#include "trainer/experiment.h"
+#include "trainer/metrics.h"
+#include "trainer/progress.h"
+#include "trainer/run_folder.h"
+#include "trainer/train_step.h"
+#include "trainer/training_state.h"
+
+namespace layalign::trainer {
+
+/// Runs a piece of set-up on every rank; if it throws on one rank, all ranks throw alike. Injected by `launch`, which knows
+/// how errors become messages and exit codes.
+using Together = std::function<void(const std::function<void()>&)>;
+
+/// One run: all stages of a config in order, on one process grid.
+class Training {
+ public:
+  /// Keeps references. `threads`: of this rank, stored with the checkpoints.
+  Training(const dist::ProcessGrid& grid, const Experiment& experiment, int64_t threads, Together together);
+
+  /// Reads the frozen models, agrees on them, and sets the trainables from model.init or the seed. Writes nothing.
+  /// Errors: those of the models and of `Together`.
+  void load();
+
+  /// Opens the metrics of the run folder, which has begun, and takes up its newest checkpoint where there is one.
+  void restore();
+
+  /// Trains every stage that is not done, saves the trainables at the end of each.
+  /// Errors: DivergedError on all ranks; IoError on the rank that writes.
+  void run();
+
+ private:
+  void agree_on_models();
+  void initialise();
+  std::optional<TrainingState> find_state() const;
+  void share_position();
+  void share(const at::Tensor& target, const at::Tensor& value) const;
+  void run_stage(const PreparedStage& stage);
+  StepMetrics train_step(const PreparedStage& stage);
+  void evaluate(const PreparedStage& stage);
+  void save();
+  void check_replicas() const;
+  bool is_first() const { return grid_.world_rank == 0; }
+
+  const dist::ProcessGrid& grid_;
+  const Experiment& experiment_;
+  int64_t threads_;
+  Together together_;
+  RunFolder folder_;
+  std::unique_ptr<model::Encoder> encoder_;
+  std::optional<model::Llm> llm_;
+  std::optional<model::Trainables> trainables_;
+  std::optional<model::LayAlign> layalign_;
+  std::optional<TrainStep> step_;
+  std::optional<MetricsFile> metrics_, evaluations_;  // on the first rank
+
+  int64_t stage_index_ = 0;
+  int64_t steps_done_ = 0;  // in that stage
+  double best_perplexity_ = std::numeric_limits<double>::infinity();  // of that stage
+  double elapsed_before_s_ = 0;  // in the runs that this one resumes
+  std::chrono::steady_clock::time_point start_;
+};
+
+}  // namespace layalign::trainer

@@ -1,0 +1,228 @@
+#include "trainer/training_state.h"
+
+#include <fcntl.h>
+
+#include <algorithm>
+#include <array>
+#include <charconv>
+#include <cmath>
+#include <cstdio>
+#include <map>
+#include <nlohmann/json.hpp>
+
+#include "checkpoints_tools/hash.h"
+#include "checkpoints_tools/mapped_file.h"
+#include "checkpoints_tools/safetensors.h"
+#include "configs/strict_json.h"
+#include "trainer/durable_file.h"
+#include "trainer/run_folder.h"
+
+namespace layalign::trainer {
+namespace {
+
+namespace fs = std::filesystem;
+using checkpoints_tools::CheckpointError;
+using Json = nlohmann::ordered_json;
+
+constexpr int64_t kFormatVersion = 1;
+constexpr const char* kOptimizer = "optimizer.safetensors";
+constexpr const char* kState = "state.json";
+constexpr const char* kManifest = "manifest.json";
+constexpr std::array<const char*, 3> kFiles{RunFolder::kTrainables, kOptimizer, kState};
+constexpr const char* kExpAvg = "exp_avg.";
+constexpr const char* kExpAvgSq = "exp_avg_sq.";
+
+std::string step_name(int64_t step) {
+  std::array<char, 32> name{};
+  std::snprintf(name.data(), name.size(), "step-%08lld", static_cast<long long>(step));
+  return name.data();
+}
+
+/// The step folders of a stage, newest first; unfinished ones (.tmp) are none.
+std::map<int64_t, fs::path, std::greater<>> step_folders(const fs::path& stage_folder) {
+  std::map<int64_t, fs::path, std::greater<>> folders;
+  if (!fs::is_directory(stage_folder)) return folders;
+  for (const fs::directory_entry& entry : fs::directory_iterator(stage_folder)) {
+    const std::string name = entry.path().filename().string();
+    int64_t step = 0;
+    if (!name.starts_with("step-")) continue;
+    std::from_chars(name.data() + 5, name.data() + name.size(), step);
+    if (name == step_name(step)) folders.emplace(step, entry.path());
+  }
+  return folders;
+}
+
+/// The names of optimizer.safetensors: both moments of every trainable.
+TrainableLayout moments_layout(const TrainableLayout& layout) {
+  TrainableLayout moments;
+  for (const char* prefix : {kExpAvg, kExpAvgSq}) {
+    for (const auto& [name, shape] : layout) moments.emplace_back(prefix + name, shape);
+  }
+  return moments;
+}
+
+std::string state_text(const TrainingState& state) {
+  Json trainables = Json::array();
+  for (const auto& [name, shape] : state.layout) trainables.push_back({{"name", name}, {"shape", shape}});
+  const bool evaluated = std::isfinite(state.best_perplexity);
+  return Json{{"format_version", kFormatVersion},
+              {"stage_index", state.stage_index},
+              {"step", state.step},
+              {"best_perplexity", evaluated ? Json(state.best_perplexity) : Json(nullptr)},
+              {"elapsed_s", state.elapsed_s},
+              {"encoder_fingerprint", state.encoder_fingerprint},
+              {"llm_fingerprint", state.llm_fingerprint},
+              {"world_size", state.world_size},
+              {"tp_size", state.tp_size},
+              {"threads", state.threads},
+              {"trainables", trainables}}
+             .dump(2) +
+         "\n";
+}
+
+TrainingState parse_state(const nlohmann::json& json) {
+  TrainingState state;
+  state.stage_index = json.at("stage_index").get<int64_t>();
+  state.step = json.at("step").get<int64_t>();
+  if (!json.at("best_perplexity").is_null()) state.best_perplexity = json.at("best_perplexity").get<double>();
+  state.elapsed_s = json.at("elapsed_s").get<double>();
+  state.encoder_fingerprint = json.at("encoder_fingerprint").get<std::string>();
+  state.llm_fingerprint = json.at("llm_fingerprint").get<std::string>();
+  state.world_size = json.at("world_size").get<int64_t>();
+  state.tp_size = json.at("tp_size").get<int64_t>();
+  state.threads = json.at("threads").get<int64_t>();
+  for (const nlohmann::json& tensor : json.at("trainables")) {
+    state.layout.emplace_back(tensor.at("name").get<std::string>(), tensor.at("shape").get<std::vector<int64_t>>());
+  }
+  return state;
+}
+
+/// A JSON file of a step folder, its version checked.
+nlohmann::json read_json(const fs::path& path) {
+  const nlohmann::json json = configs::parse_json(configs::read_text_file(path), path.string());
+  const auto version = json.at("format_version").get<int64_t>();
+  if (version != kFormatVersion)
+    throw CheckpointError(path.string() + ": expected format_version " + std::to_string(kFormatVersion) + ", got " +
+                          std::to_string(version) + "; it was written by another version of layalign");
+  return json;
+}
+
+Json file_entry(const fs::path& path) {
+  const checkpoints_tools::MappedFile file(path);
+  return {{"bytes", file.bytes().size()}, {"xxh3", checkpoints_tools::xxh3_hex(file.bytes())}};
+}
+
+std::string manifest_text(const fs::path& folder) {
+  Json files = Json::object();
+  for (const char* name : kFiles) files[name] = file_entry(folder / name);
+  return Json{{"format_version", kFormatVersion}, {"files", files}}.dump(2) + "\n";
+}
+
+void verify_manifest(const fs::path& folder) {
+  const nlohmann::json manifest = read_json(folder / kManifest);
+  for (const char* name : kFiles) {
+    const nlohmann::json& expected = manifest.at("files").at(name);
+    const nlohmann::json got = file_entry(folder / name);
+    if (got != expected)
+      throw CheckpointError((folder / name).string() + ": damaged: expected " + expected.dump() + ", got " +
+                            got.dump());
+  }
+}
+
+/// Puts a whole folder in its place, where an older one of that name may lie.
+void replace_folder(const fs::path& temporary, const fs::path& target) {
+  if (!fs::exists(target)) {
+    fs::rename(temporary, target);
+  } else if (::renameat2(AT_FDCWD, temporary.c_str(), AT_FDCWD, target.c_str(), RENAME_EXCHANGE) != 0) {
+    // Network file systems cannot exchange two names at once.
+    fs::remove_all(target);
+    fs::rename(temporary, target);
+  }
+  sync_to_disk(target.parent_path());
+  fs::remove_all(temporary);
+}
+
+/// Removes a step folder so that a crash in between leaves no half of it under its name.
+void remove_step_folder(const fs::path& folder) {
+  fs::path doomed = folder;
+  doomed += ".tmp";
+  fs::remove_all(doomed);
+  fs::rename(folder, doomed);
+  fs::remove_all(doomed);
+}
+
+void purge(const fs::path& stage_folder, int64_t step, int64_t keep) {
+  int64_t kept = 0;
+  for (const auto& [found, folder] : step_folders(stage_folder)) {
+    if (found <= step && kept < std::max<int64_t>(1, keep)) {
+      ++kept;
+    } else {
+      remove_step_folder(folder);
+    }
+  }
+}
+
+void write_files(const fs::path& folder, const TrainingState& state) {
+  fs::create_directories(folder);
+  save_trainables(folder / RunFolder::kTrainables, state.layout, state.masters);
+  save_trainables(folder / kOptimizer, moments_layout(state.layout), at::cat({state.exp_avg, state.exp_avg_sq}));
+  write_file_durably(folder / kState, state_text(state));
+  write_file_durably(folder / kManifest, manifest_text(folder));
+}
+
+}  // namespace
+
+void save_training_state(const fs::path& stage_folder, const TrainingState& state, int64_t keep) {
+  const fs::path target = stage_folder / step_name(state.step);
+  fs::path temporary = target;
+  temporary += ".tmp";
+  as_io_error([&] {
+    fs::remove_all(temporary);
+    try {
+      write_files(temporary, state);
+    } catch (...) {
+      std::error_code ignored;  // the first failure is the one to tell
+      fs::remove_all(temporary, ignored);
+      throw;
+    }
+    replace_folder(temporary, target);
+    purge(stage_folder, state.step, keep);
+  });
+}
+
+TrainingState load_training_state(const fs::path& step_folder) {
+  try {
+    verify_manifest(step_folder);
+    TrainingState state = parse_state(read_json(step_folder / kState));
+    state.masters = load_trainables(step_folder / RunFolder::kTrainables, state.layout);
+    const at::Tensor moments = load_trainables(step_folder / kOptimizer, moments_layout(state.layout));
+    state.exp_avg = moments.narrow(0, 0, state.masters.numel()).clone();
+    state.exp_avg_sq = moments.narrow(0, state.masters.numel(), state.masters.numel()).clone();
+    return state;
+  } catch (const CheckpointError&) {
+    throw;
+  } catch (const configs::JsonError& error) {
+    throw CheckpointError(error.what());
+  } catch (const std::system_error& error) {
+    throw CheckpointError(error.what());
+  } catch (const nlohmann::json::exception& error) {
+    throw CheckpointError(step_folder.string() + ": " + kManifest + " or " + kState +
+                          " lacks what it must hold: " + error.what());
+  }
+}
+
+std::optional<TrainingState> newest_training_state(const std::vector<fs::path>& stage_folders,
+                                                   std::vector<std::string>* warnings) {
+  for (auto stage = stage_folders.rbegin(); stage != stage_folders.rend(); ++stage) {
+    for (const auto& [step, folder] : as_io_error([&] { return step_folders(*stage); })) {
+      try {
+        return load_training_state(folder);
+      } catch (const CheckpointError& error) {
+        if (warnings != nullptr) warnings->push_back(folder.string() + " is damaged and passed over: " + error.what());
+      }
+    }
+  }
+  return std::nullopt;
+}
+
+}  // namespace layalign::trainer

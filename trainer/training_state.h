@@ -1,0 +1,50 @@
+#pragma once
+
+#include <ATen/ATen.h>
+
+#include <cstdint>
+#include <filesystem>
+#include <limits>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "trainer/trainables_file.h"
+
+namespace layalign::trainer {
+
+/// All that a resume needs. The order of samples follows from seed, stage and step, so it is not stored.
+struct TrainingState {
+  int64_t stage_index = 0;                                           ///< 0 for the first
+  int64_t step = 0;                                                  ///< steps done in the stage
+  double best_perplexity = std::numeric_limits<double>::infinity();  ///< of the stage; infinite before an evaluation
+  at::Tensor masters, exp_avg, exp_avg_sq;  ///< float32 [N]: trainables and AdamW's moments, whole on every rank
+  TrainableLayout layout;                   ///< of the three
+  std::string encoder_fingerprint, llm_fingerprint;  ///< of the frozen weights
+  double elapsed_s = 0;                              ///< of training, resumes included
+  int64_t world_size = 1, tp_size = 1, threads = 1;  ///< a resume is bit-exact where these are equal
+};
+
+/// Writes `STAGE_FOLDER/step-XXXXXXXX/`, then removes all but the newest `keep` (at least one) of the stage, and those
+/// of later steps, which a resume from an earlier one has abandoned.
+///
+///     trainables.safetensors   the masters by their public names
+///     optimizer.safetensors    exp_avg.NAME, exp_avg_sq.NAME
+///     state.json               format_version and the scalars
+///     manifest.json            size and XXH3-128 of each of the three
+///
+/// Everything goes to `step-XXXXXXXX.tmp/`, is made durable and renamed: a folder without .tmp is whole, whenever the
+/// process is killed. For one rank of the run.
+/// Errors: IoError with the path; earlier states are then untouched.
+void save_training_state(const std::filesystem::path& stage_folder, const TrainingState& state, int64_t keep);
+
+/// Reads a step folder after comparing every file with the manifest.
+/// Errors: CheckpointError naming the file and what is wrong with it.
+TrainingState load_training_state(const std::filesystem::path& step_folder);
+
+/// The newest state that is whole, from the last stage backwards; nothing where there is none. Folders that are damaged
+/// are passed over, each with a line in `warnings`.
+std::optional<TrainingState> newest_training_state(const std::vector<std::filesystem::path>& stage_folders,
+                                                   std::vector<std::string>* warnings);
+
+}  // namespace layalign::trainer
