@@ -1,6 +1,7 @@
 #include <yaml-cpp/eventhandler.h>
 #include <yaml-cpp/yaml.h>
 
+#include <algorithm>
 #include <sstream>
 #include <vector>
 
@@ -92,9 +93,13 @@ class YamlNodes : public YAML::EventHandler {
   void require_closed_quotes(const YAML::Mark& mark) {
     const std::string_view rest = text_.substr(std::min(offset(mark), text_.size()));
     if (!rest.starts_with('"') && !rest.starts_with('\'')) return;
+    const std::string_view escape = rest[0] == '"' ? "\\" : "''";  // \x in "...", '' in '...'
     size_t at = 1;
-    while (at < rest.size() && rest[at] != rest[0]) at += rest[0] == '"' && rest[at] == '\\' ? 2 : 1;
-    if (at >= rest.size()) throw ConfigError(place(mark).text() + ": YAML syntax: the quote is not closed");
+    for (bool escaped = false; at < rest.size(); at += escaped ? 2 : 1) {
+      escaped = rest.substr(at).starts_with(escape);
+      if (!escaped && rest[at] == rest[0]) return;
+    }
+    throw ConfigError(place(mark).text() + ": YAML syntax: the quote is not closed");
   }
 
   void open(const YAML::Mark& mark, const std::string& tag, YAML::anchor_t anchor, Node::Kind kind) {
@@ -144,6 +149,12 @@ std::string joined(const std::vector<std::string>& lines) {
 }  // namespace
 
 Node read_yaml(std::string_view text, const std::string& source) {
+  // yaml-cpp skips such a line without a word.
+  const size_t directive = text.starts_with('%') ? 0 : text.find("\n%") + 1;  // npos + 1 is 0: none
+  if (text.substr(directive).starts_with('%')) {
+    throw ConfigError(place_at(source, text, directive).text() +
+                      ": directives (%) are not read: comments begin with #");
+  }
   YamlNodes nodes(text, source);
   std::istringstream stream{std::string(text)};
   try {

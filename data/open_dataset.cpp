@@ -28,7 +28,7 @@ class TokenizedCorpus : public Dataset {
     const auto& row = corpus_.rows[index];
     Sample sample;
     sample.source = encode_source(*vocabulary_.encoder, row.source, stage_.max_source_tokens);
-    if (stage_.prompt) sample.prompt = encode_prompt(*vocabulary_.llm, corpus_.prompt(row), stage_.max_source_tokens);
+    if (stage_.prompt) sample.prompt = encode_prompt(*vocabulary_.llm, corpus_.prompt(row), stage_.max_target_tokens);
     sample.target = encode_target(*vocabulary_.llm, row.target, stage_.max_target_tokens, vocabulary_.llm_eos);
     sample.language = language(index);
     sample.origin = corpus_.origin(row);
@@ -51,7 +51,7 @@ class TokenIdCorpus : public Dataset {
       if (sample.source.empty()) throw DataError(record.where + ": field 'source' is empty");
       sample.target = ids(record, "target", vocabulary.llm_size, stage.max_target_tokens);
       if (sample.target.empty()) throw DataError(record.where + ": field 'target' is empty; it ends with eos");
-      if (record.fields.contains("prompt")) sample.prompt = ids(record, "prompt", vocabulary.llm_size, stage.max_source_tokens);
+      if (record.fields.contains("prompt")) sample.prompt = ids(record, "prompt", vocabulary.llm_size, stage.max_target_tokens);
       if (!stage.prompt) sample.prompt.clear();
       sample.language = kLanguage;
       sample.origin = record.where;

@@ -71,9 +71,9 @@ void SentencePieceTokenizer::set_vocabulary(const std::vector<Piece>& pieces, co
   is_special_.assign(contents_.size(), false);
   for (const auto& [id, token] : added) {
     is_special_[id] = token.special;
+    if (token.normalized) contents_[id] = normalize(token.content);
     (token.normalized ? normalized : raw).push_back(token);
-    (token.normalized ? normalized_patterns : raw_patterns)
-        .push_back(token.normalized ? normalize(token.content) : token.content);
+    (token.normalized ? normalized_patterns : raw_patterns).push_back(contents_[id]);
   }
   if (!raw.empty()) raw_tokens_.emplace(std::move(raw), raw_patterns);
   if (!normalized.empty()) normalized_tokens_.emplace(std::move(normalized), normalized_patterns);

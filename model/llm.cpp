@@ -2,7 +2,6 @@
 
 #include <cmath>
 
-#include "configs/error.h"
 #include "dist/tensor_parallel.h"
 #include "model/attention.h"
 #include "model/error.h"
@@ -22,18 +21,6 @@ dist::Shard head_rows(int64_t first, int64_t heads, int64_t head_dim) {
 }
 
 }  // namespace
-
-void check_tensor_parallel(const std::filesystem::path& folder, const LlmConfig& config, int tp) {
-  const auto where = (folder / "config.json").string() + ": ";
-  if (config.heads % tp != 0) {
-    throw configs::ConfigError(where + std::to_string(config.heads) + " attention heads (num_attention_heads) cannot be divided by " +
-                     "parallel.tensor = " + std::to_string(tp) + "; choose a divisor of " + std::to_string(config.heads));
-  }
-  if (config.kv_heads % tp != 0 && tp % config.kv_heads != 0) {
-    throw configs::ConfigError(where + std::to_string(config.kv_heads) + " key-value heads (num_key_value_heads) and parallel.tensor = " +
-                     std::to_string(tp) + " do not divide one another");
-  }
-}
 
 DecoderLayer::DecoderLayer(const LlmConfig& config, Weights& weights, int64_t index, const dist::Communicator& tp)
     : tp_(tp), head_dim_(config.head_dim), eps_(config.rms_norm_eps) {
@@ -120,7 +107,7 @@ at::Tensor DecoderLayer::mlp(const at::Tensor& x_TD) const {
 Llm::Llm(const std::filesystem::path& folder, const LlmConfig& config, const dist::Communicator& tp, at::Device device,
          at::ScalarType type)
     : config_(config), tp_(tp), type_(type) {
-  check_tensor_parallel(folder, config, tp.size());
+  config.check_tensor_parallel(folder, tp.size());
   Weights weights(folder, {"model.", ""}, "embed_tokens.weight", device, type);
   const auto shard = dist::shard_of(config.vocabulary_size, tp.rank(), tp.size());
   const int64_t V = config.vocabulary_size, D = config.hidden_size;

@@ -106,8 +106,4 @@ class Llm {
   std::string fingerprint_;
 };
 
-/// Refuses a tensor-parallel size that does not divide the model: heads % tp == 0, and kv heads % tp == 0 or the reverse.
-/// Errors: ConfigError.
-void check_tensor_parallel(const std::filesystem::path& folder, const LlmConfig& config, int tp);
-
 }  // namespace layalign::model

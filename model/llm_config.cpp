@@ -1,5 +1,6 @@
 #include "model/llm_config.h"
 
+#include "configs/error.h"
 #include "model/error.h"
 
 namespace layalign::model {
@@ -74,6 +75,18 @@ void LlmConfig::check_sequence_length(const std::filesystem::path& folder, int64
     throw ModelError((folder / "config.json").string() + ": field 'sliding_window' is " + std::to_string(*sliding_window) +
                      ", but a sequence of this run has up to " + std::to_string(tokens) +
                      " tokens, and sliding-window attention is not supported. Lower max_source_tokens or max_target_tokens");
+  }
+}
+
+void LlmConfig::check_tensor_parallel(const std::filesystem::path& folder, int64_t tp) const {
+  const auto where = (folder / "config.json").string() + ": ";
+  if (heads % tp != 0) {
+    throw configs::ConfigError(where + std::to_string(heads) + " attention heads (num_attention_heads) cannot be divided by " +
+                     "parallel.tensor = " + std::to_string(tp) + "; choose a divisor of " + std::to_string(heads));
+  }
+  if (kv_heads % tp != 0 && tp % kv_heads != 0) {
+    throw configs::ConfigError(where + std::to_string(kv_heads) + " key-value heads (num_key_value_heads) and parallel.tensor = " +
+                     std::to_string(tp) + " do not divide one another");
   }
 }
 

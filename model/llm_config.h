@@ -35,6 +35,10 @@ struct LlmConfig {
   /// Errors: ModelError naming the unsupported field.
   static LlmConfig read(const std::filesystem::path& folder, const std::vector<std::string>& ignored_fields = {});
 
+  /// Refuses a tensor-parallel size that does not divide the model: heads % tp == 0, and kv heads % tp == 0 or the reverse.
+  /// Errors: ConfigError.
+  void check_tensor_parallel(const std::filesystem::path& folder, int64_t tp) const;
+
   /// Refuses a sequence that this program would compute differently from the model: one longer than a sliding window.
   void check_sequence_length(const std::filesystem::path& folder, int64_t tokens) const;
 };

@@ -67,7 +67,7 @@ PreparedStage prepare_stage(const configs::StageConfig& config, const configs::R
 
 /// Rows that the longest sample of a stage can take in the LLM.
 int64_t longest_sequence(const configs::StageConfig& stage) {
-  return 2 + stage.max_source_tokens * (stage.prompt ? 2 : 1) + stage.max_target_tokens - 1;
+  return 2 + stage.max_source_tokens + stage.max_target_tokens * (stage.prompt ? 2 : 1) - 1;
 }
 
 }  // namespace

@@ -119,6 +119,8 @@ std::vector<Malformed> malformed_files() {
       {"shape string", one("U8", "[\"1\"]", "[0,1]", 1), "'shape' holds a string"},
       {"shape null", one("U8", "[null]", "[0,1]", 1), "'shape' holds null"},
       {"shape true", one("U8", "[true]", "[0,1]", 1), "'shape' holds true or false"},
+      {"number above doubles", one("U8", "[" + std::string(400, '9') + "]", "[0,1]", 1),
+       "(number overflow parsing '999"},
       {"leading zero", one("U8", "[01]", "[0,1]", 1), "not valid JSON"},
       {"65 dimensions", one("U8", ones(65), "[0,1]", 1), "more than 64 dimensions"},
       // offsets against shape and file

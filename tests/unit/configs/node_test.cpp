@@ -101,6 +101,9 @@ TEST(ReadDocument, RefusesYamlThatReadsDifferentlyFromHowItLooks) {
   EXPECT_THAT(refusal("a: !x [1]\nb: !y {c: 1}\n"),
               HasSubstr("f:1:4: tags (!name) are not read: remove it\nf:2:4: tags"));
   EXPECT_THAT(refusal("a: 1\n---\nb: 2\n"), HasSubstr("f:3:1: a second document"));
+  EXPECT_THAT(refusal("%YAML 1.2\n---\na: 1\n"), HasSubstr("f:1:1: directives"));
+  EXPECT_THAT(refusal("# x\n%a: 1\nb: 2\n"), HasSubstr("f:2:1: directives"));
+  EXPECT_EQ(refusal("a: x%\nb: 100%\n"), "");
   EXPECT_THAT(refusal("? [a, b]\n: 1\n"), HasSubstr("f:1:3: expected a plain word as key"));
   EXPECT_THAT(refusal("~: 1\n"), HasSubstr("f:1:1: expected a plain word as key"));
   EXPECT_THAT(refusal("a:\nnull: 1\n"), HasSubstr("f:2:1: expected a plain word as key"));
@@ -112,6 +115,7 @@ TEST(ReadDocument, NamesThePlaceOfASyntaxError) {
   EXPECT_THAT(refusal("a: 1\n  b: 2\n"), HasSubstr("f:2:4: YAML syntax: "));
   EXPECT_THAT(refusal("a: 'x\n"), HasSubstr("f:1:4: YAML syntax: the quote is not closed"));
   EXPECT_THAT(refusal("a: 1\nb: \"x\\\"\n"), HasSubstr("f:2:4: YAML syntax: the quote is not closed"));
+  EXPECT_THAT(refusal("a: 'it''\n"), HasSubstr("f:1:4: YAML syntax: the quote is not closed"));
   EXPECT_EQ(refusal("a: 'it''s'\nb: \"x\\\\\"\n'c': ''\n"), "");
   EXPECT_THAT(refusal("a:\n\t- 1\n"), HasSubstr("YAML syntax: "));
   EXPECT_THAT(refusal("{\"a\": 1,\n \"b\": }"), HasSubstr("f:2:7: JSON syntax error"));

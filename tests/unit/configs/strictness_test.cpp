@@ -39,7 +39,8 @@ TEST(LoadConfig, ReadsEveryKindOfValue) {
   const RunConfig config = load_text(R"(
 seed: 7
 output: "runs/my run"
-model: {encoder: e, llm: 'm', encoder_layers: [3, 0, 2], language_layers: all, structure: MLP, init: ~, ignore_fields: [a, b]}
+model: {encoder: e, llm: 'm', encoder_layers: [3, 0, 2], language_layers: all,
+        structure: MLP, init: ~, ignore_fields: [a, b]}
 parallel: {tensor: 2, sequence: false, device: cuda, precision: bfloat16, threads: 3}
 data: {root: datas}
 stages:
