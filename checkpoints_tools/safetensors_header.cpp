@@ -129,6 +129,7 @@ class HeaderReader final : public nlohmann::json_sax<json> {
   bool parse_error(std::size_t position, const std::string&, const nlohmann::detail::exception& error) override {
     // Of the library's message only the cause: the rest repeats the position and can repeat the whole header.
     std::string_view cause = error.what();
+    if (const auto code = cause.find("] "); code != cause.npos) cause.remove_prefix(code + 2);
     if (const auto start = cause.find(" - "); start != cause.npos) cause.remove_prefix(start + 3);
     cause = cause.substr(0, std::min<size_t>(cause.find("; last read"), 120));
     fail("the header is not valid JSON at byte " + std::to_string(kLengthBytes + std::max<size_t>(position, 1) - 1) +
@@ -167,8 +168,9 @@ class HeaderReader final : public nlohmann::json_sax<json> {
     }
     const SafetensorsDtype* dtype = find_dtype(*dtype_);
     if (!dtype) {
-      fail_tensor("dtype " + in_quotes(*dtype_) +
-                  (is_unsupported_dtype(*dtype_) ? " is not supported here" : " is unknown"));
+      const std::string what = "tensor " + in_quotes(name_) + ": dtype " + in_quotes(*dtype_);
+      fail(what + (is_unsupported_dtype(*dtype_) ? " is not supported here; convert the tensor to another dtype"
+                                                 : " is unknown; " + std::string(kSaveAgain)));
     }
     const auto [begin, end] = std::pair((*offsets_)[0], (*offsets_)[1]);
     if (begin > end) {

@@ -8,7 +8,9 @@ if(CCACHE AND NOT CMAKE_CXX_COMPILER_LAUNCHER)
     CCACHE_SLOPPINESS=pch_defines,time_macros,include_file_mtime,include_file_ctime ${CCACHE})
 endif()
 
-add_compile_options(-Wall -Wextra -Wno-unknown-pragmas)
+# g++ 12 sees overlaps in "literal" + std::string that are not there (-Wrestrict).
+add_compile_options(-Wall -Wextra -Wno-unknown-pragmas -Wno-restrict)
+set(CMAKE_CXX_FLAGS_RELEASE "-O2 -DNDEBUG")  # the work is done inside LibTorch: -O3 would only compile longer
 # -fPIC for programs too: CMake would give them -fPIE, and then the compiler silently drops the precompiled header.
 add_compile_options(-fPIC)
 add_compile_options($<$<COMPILE_LANG_AND_ID:CXX,GNU>:-fpch-preprocess>)  # lets ccache see through the precompiled header

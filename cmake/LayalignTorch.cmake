@@ -35,18 +35,19 @@ target_compile_options(layalign_torch INTERFACE
 target_link_options(layalign_torch INTERFACE "LINKER:-rpath,${TORCH_ROOT}/lib")
 target_link_libraries(layalign_torch INTERFACE ${TORCH_ROOT}/lib/libtorch_cpu.so ${TORCH_ROOT}/lib/libc10.so Threads::Threads)
 
-# crt/: part of CUDA's headers that the run-time wheel includes but does not hold; a toolkit has it, or the wheel nvidia-cuda-crt.
+# CUDA's headers include crt/ and nv/, which no wheel holds that torch asks for: two small ones more, or a CUDA toolkit.
 set(LAYALIGN_CUDA OFF)
 file(GLOB cuda_include ${LAYALIGN_SITE_PACKAGES}/nvidia/cu[0-9]*/include)
 file(GLOB cudart_library ${LAYALIGN_SITE_PACKAGES}/nvidia/cu[0-9]*/lib/libcudart.so.*)
 set(nccl_root ${LAYALIGN_SITE_PACKAGES}/nvidia/nccl)
 if(EXISTS ${TORCH_ROOT}/lib/libtorch_cuda.so AND cuda_include AND cudart_library AND EXISTS ${nccl_root}/include/nccl.h)
   find_path(LAYALIGN_CUDA_CRT_INCLUDE crt/host_config.h HINTS ${cuda_include} ENV CUDA_HOME PATH_SUFFIXES include)
-  if(LAYALIGN_CUDA_CRT_INCLUDE)
+  find_path(LAYALIGN_CUDA_NV_INCLUDE nv/target HINTS ${cuda_include} ENV CUDA_HOME PATH_SUFFIXES include include/cccl)
+  if(LAYALIGN_CUDA_CRT_INCLUDE AND LAYALIGN_CUDA_NV_INCLUDE)
     set(LAYALIGN_CUDA ON)
   else()
-    message(WARNING "The CUDA and NCCL backend is not built: crt/host_config.h is missing.\n"
-      "Run ./launch/setup.sh, or install the wheel nvidia-cuda-crt of requirements.txt.")
+    message(WARNING "The CUDA and NCCL backend is not built: crt/host_config.h or nv/target is missing.\n"
+      "Run ./launch/setup.sh, or install the wheels nvidia-cuda-crt and nvidia-cuda-cccl of requirements.txt.")
   endif()
 endif()
 if(LAYALIGN_CUDA)
@@ -55,7 +56,7 @@ if(LAYALIGN_CUDA)
   add_library(layalign::cuda ALIAS layalign_cuda)
   # Before the system's headers, unlike LibTorch: what is linked is the wheels' CUDA and NCCL, whatever the machine has.
   target_include_directories(layalign_cuda SYSTEM INTERFACE
-    ${cuda_include} ${nccl_root}/include ${LAYALIGN_CUDA_CRT_INCLUDE})
+    ${cuda_include} ${nccl_root}/include ${LAYALIGN_CUDA_CRT_INCLUDE} ${LAYALIGN_CUDA_NV_INCLUDE})
   # libtorch_cuda.so registers its kernels when it is loaded, so it stays even where no symbol asks for it.
   target_link_options(layalign_cuda INTERFACE "LINKER:-rpath,${cudart_folder}:${nccl_root}/lib" "LINKER:--no-as-needed")
   target_link_libraries(layalign_cuda INTERFACE layalign_torch

@@ -11,8 +11,9 @@
 
 namespace layalign::data {
 
-/// Byte-pair encoding over the pieces of a SentencePiece model: neighbours that spell a piece are merged, lowest id first,
-/// then the split with the shortest left part, then the leftmost. A character that is no piece becomes its bytes' pieces
+/// Byte-pair encoding over the pieces of a SentencePiece model: neighbours that spell a piece are merged, lowest id
+/// first, then the split with the shortest left part, then the leftmost. A character that is no piece becomes its
+/// bytes' pieces
 /// (<0x0A>); where the model has none of those, it is dropped. Threads: immutable.
 class Bpe {
  public:

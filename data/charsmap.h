@@ -7,12 +7,12 @@
 
 namespace layalign::data {
 
-/// The normalisation rules of a SentencePiece model (`precompiled_charsmap`), applied as the Hugging Face tokenizers do:
-/// whole grapheme clusters of up to 5 bytes first, else character by character, by the shortest rule that fits.
+/// The normalisation rules of a SentencePiece model (`precompiled_charsmap`), applied as the Hugging Face tokenizers
+/// do: whole grapheme clusters of up to 5 bytes first, else character by character, by the shortest rule that fits.
 ///
-/// Layout: uint32 size of the trie in bytes; the trie (a Darts double array of uint32 units over the bytes of the text); the
-/// replacements, each ended by NUL. A leaf of the trie holds the place of its replacement. All little-endian.
-/// Threads: immutable.
+/// Layout: uint32 size of the trie in bytes; the trie (a Darts double array of uint32 units over the bytes of the
+/// text); the replacements, each ended by NUL. A leaf of the trie holds the place of its replacement. All
+/// little-endian. Threads: immutable.
 class Charsmap {
  public:
   /// Errors: DataError where the bytes cannot be such rules.

@@ -53,12 +53,16 @@ bool is_extend(Role role) { return role == kExtend || role == kLinker || role ==
 
 bool joins_hangul(Role left, Role right) {
   switch (left) {
-    case kHangulL: return right == kHangulL || right == kHangulV || right == kHangulLv || right == kHangulLvt;
+    case kHangulL:
+      return right == kHangulL || right == kHangulV || right == kHangulLv || right == kHangulLvt;
     case kHangulLv:
-    case kHangulV: return right == kHangulV || right == kHangulT;
+    case kHangulV:
+      return right == kHangulV || right == kHangulT;
     case kHangulLvt:
-    case kHangulT: return right == kHangulT;
-    default: return false;
+    case kHangulT:
+      return right == kHangulT;
+    default:
+      return false;
   }
 }
 

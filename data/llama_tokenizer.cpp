@@ -67,7 +67,8 @@ std::string LlamaTokenizer::join(const std::vector<std::string_view>& entries) c
   }
   append_bytes(bytes, text);
   // The prefix space comes off; legacy tokenizers take a second one with it.
-  for (int spaces = legacy_ ? 2 : 1; add_prefix_space_ && spaces > 0 && text.starts_with(' '); --spaces) text.erase(0, 1);
+  for (int spaces = legacy_ ? 2 : 1; add_prefix_space_ && spaces > 0 && text.starts_with(' '); --spaces)
+    text.erase(0, 1);
   return text;
 }
 

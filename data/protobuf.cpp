@@ -12,11 +12,20 @@ bool ProtobufReader::next(ProtobufField& field) {
   field = {.number = tag >> 3, .wire_type = static_cast<int>(tag & 7)};
   if (field.number == 0) fail("a field number 0");
   switch (field.wire_type) {
-    case 0: field.integer = varint(); break;
-    case 1: field.integer = fixed(8); break;
-    case 2: field.bytes = take(varint()); break;
-    case 5: field.integer = fixed(4); break;
-    default: fail("an unknown wire type");
+    case 0:
+      field.integer = varint();
+      break;
+    case 1:
+      field.integer = fixed(8);
+      break;
+    case 2:
+      field.bytes = take(varint());
+      break;
+    case 5:
+      field.integer = fixed(4);
+      break;
+    default:
+      fail("an unknown wire type");
   }
   return true;
 }

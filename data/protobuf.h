@@ -8,8 +8,8 @@ namespace layalign::data {
 /// A field of a protobuf message in wire format.
 struct ProtobufField {
   uint64_t number = 0;
-  int wire_type = 0;       ///< 0 varint, 1 eight bytes, 2 length-delimited, 5 four bytes
-  uint64_t integer = 0;    ///< wire types 0, 1 and 5, as unsigned bits
+  int wire_type = 0;         ///< 0 varint, 1 eight bytes, 2 length-delimited, 5 four bytes
+  uint64_t integer = 0;      ///< wire types 0, 1 and 5, as unsigned bits
   std::string_view bytes{};  ///< wire type 2
 };
 

@@ -18,8 +18,8 @@ using Kind = Piece::Kind;
 // Field numbers of sentencepiece_model.proto.
 enum ModelField : uint64_t { kPieces = 1, kTrainerSpec = 2, kNormalizerSpec = 3 };
 enum PieceField : uint64_t { kText = 1, kScore = 2, kKind = 3 };
-constexpr uint64_t kModelType = 3;             // of the trainer's settings
-constexpr uint64_t kPrecompiledCharsmap = 2;   // of the normaliser's settings
+constexpr uint64_t kModelType = 3;            // of the trainer's settings
+constexpr uint64_t kPrecompiledCharsmap = 2;  // of the normaliser's settings
 
 [[noreturn]] void fail_at(uint64_t offset, const std::string& problem) {
   throw DataError("byte " + std::to_string(offset) + ": " + problem);
@@ -50,7 +50,8 @@ Piece read_piece(std::string_view message, uint64_t offset) {
         if (field.integer < 1 || field.integer > 6) fail_at(offset, "a piece of unknown type");
         piece.kind = static_cast<Kind>(field.integer);
         break;
-      default: break;
+      default:
+        break;
     }
   }
   if (piece.text.empty()) fail_at(offset, "an empty piece");
@@ -70,8 +71,10 @@ void visit_field(std::string_view message, uint64_t offset, uint64_t number, int
   }
 }
 
+// The settings follow the pieces, so a file that lacks them is cut off, even where it ends between two fields.
 SentencePieceModel parse_model(std::string_view bytes) {
   SentencePieceModel model;
+  bool has_trainer = false, has_normalizer = false;
   ProtobufReader reader(bytes);
   for (ProtobufField field; reader.next(field);) {
     if (field.number > kNormalizerSpec) continue;
@@ -80,15 +83,18 @@ SentencePieceModel parse_model(std::string_view bytes) {
     if (field.number == kPieces) {
       model.pieces.push_back(read_piece(field.bytes, offset));
     } else if (field.number == kTrainerSpec) {
+      has_trainer = true;
       visit_field(field.bytes, offset, kModelType, 0, [&](const ProtobufField& type) {
         if (type.integer < 1 || type.integer > 4) fail_at(offset, "an unknown model type");
         model.algorithm = static_cast<SentencePieceModel::Algorithm>(type.integer);
       });
     } else {
+      has_normalizer = true;
       visit_field(field.bytes, offset, kPrecompiledCharsmap, 2,
                   [&](const ProtobufField& charsmap) { model.charsmap = charsmap.bytes; });
     }
   }
+  if (!has_trainer || !has_normalizer) throw DataError("its settings are missing at the end; the file is cut off");
   return model;
 }
 

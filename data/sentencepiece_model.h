@@ -20,8 +20,9 @@ struct Piece {
 /// The texts of pieces by id, valid as long as the pieces are.
 std::vector<std::string_view> texts_of(const std::vector<Piece>& pieces);
 
-/// What a SentencePiece model file (.model, a protobuf message) says. Text to ids goes through our own code, not through
-/// libsentencepiece: ids must be those of the Hugging Face tokenizers, and the library crashes on some damaged files.
+/// What a SentencePiece model file (.model, a protobuf message) says. Text to ids goes through our own code, not
+/// through libsentencepiece: ids must be those of the Hugging Face tokenizers, and the library crashes on some damaged
+/// files.
 struct SentencePieceModel {
   enum class Algorithm { kUnigram = 1, kBpe = 2, kWord = 3, kChar = 4 };
 

@@ -9,8 +9,8 @@
 namespace layalign::data {
 namespace {
 
-// The tokens to add, in the order that decides their ids: declared ones, then those with a role, then the rest. Of equal
-// contents the last counts, but a declared one is never replaced.
+// The tokens to add, in the order that decides their ids: declared ones, then those with a role, then the rest. Of
+// equal contents the last counts, but a declared one is never replaced.
 std::vector<AddedToken> tokens_to_add(const TokenizerSettings& settings, const std::vector<AddedToken>& extra_tokens) {
   std::vector<AddedToken> tokens = settings.declared_tokens;
   const size_t declared = tokens.size();

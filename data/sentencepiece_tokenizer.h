@@ -18,8 +18,8 @@
 
 namespace layalign::data {
 
-/// What the T5 and the Llama form share: added tokens are cut out of the text, the stretches between them are normalised
-/// and segmented by themselves.
+/// What the T5 and the Llama form share: added tokens are cut out of the text, the stretches between them are
+/// normalised and segmented by themselves.
 class SentencePieceTokenizer : public Tokenizer {
  public:
   std::vector<int64_t> encode(std::string_view text) const override;

@@ -13,7 +13,8 @@ using std::filesystem::path;
 constexpr const char* kT5File = "spiece.model";
 constexpr const char* kLlamaFile = "tokenizer.model";
 constexpr const char* kSupported =
-    "Tokenizers that can be read: T5 form (spiece.model; T5, mT5) and Llama form (tokenizer.model; Llama 1 and 2, Mistral). "
+    "Tokenizers that can be read: T5 form (spiece.model; T5, mT5) and Llama form (tokenizer.model; Llama 1 and 2, "
+    "Mistral). "
     "A corpus of format token_ids needs no tokenizer.";
 
 // Tokenizer files that are not read, to be named in messages.

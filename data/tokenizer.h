@@ -33,9 +33,9 @@ class Tokenizer {
   virtual const std::filesystem::path& folder() const = 0;
 };
 
-/// Reads the tokenizer of a Hugging Face model folder: T5 form (`spiece.model`) or Llama form (`tokenizer.model`), chosen by
-/// tokenizer_class in tokenizer_config.json, else by the file's name. See README.md.
-/// Errors: DataError where the folder has none of these files, or a tokenizer that is neither, or a damaged one.
+/// Reads the tokenizer of a Hugging Face model folder: T5 form (`spiece.model`) or Llama form (`tokenizer.model`),
+/// chosen by tokenizer_class in tokenizer_config.json, else by the file's name. See README.md. Errors: DataError where
+/// the folder has none of these files, or a tokenizer that is neither, or a damaged one.
 std::unique_ptr<Tokenizer> load_tokenizer(const std::filesystem::path& model_folder);
 
 /// Encoder input: the ids of a text and the tokenizer's eos, at most `max_tokens`, eos kept.

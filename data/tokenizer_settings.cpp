@@ -143,7 +143,8 @@ void read_declared_tokens(const path& folder, const std::optional<SettingsFile>&
       const auto is_special = [&](const std::string& content) {
         const auto same = [&](const AddedToken& token) { return token.content == content; };
         return (settings.extra_tokens && std::ranges::any_of(*settings.extra_tokens, same)) ||
-               std::ranges::any_of(settings.named_tokens, [&](const auto& named) { return named.second && same(*named.second); });
+               std::ranges::any_of(settings.named_tokens,
+                                   [&](const auto& named) { return named.second && same(*named.second); });
       };
       for (const auto& [content, id] : added->object().items()) {
         const bool special = is_special(content);

@@ -10,8 +10,8 @@
 
 namespace layalign::data {
 
-/// Unigram segmentation: the sequence of pieces with the highest sum of scores. Characters that no piece covers become the
-/// unknown piece, neighbours together one. Threads: immutable.
+/// Unigram segmentation: the sequence of pieces with the highest sum of scores. Characters that no piece covers become
+/// the unknown piece, neighbours together one. Threads: immutable.
 class Unigram {
  public:
   /// `pieces` by id; of equal texts the last counts.

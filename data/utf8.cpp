@@ -19,11 +19,16 @@ bool is_continuation(char byte) { return (static_cast<uint8_t>(byte) & 0xC0) == 
 // The second byte rules out overlong forms, surrogates and values above U+10FFFF.
 bool second_byte_fits(uint8_t first, uint8_t second) {
   switch (first) {
-    case 0xE0: return second >= 0xA0;
-    case 0xED: return second <= 0x9F;
-    case 0xF0: return second >= 0x90;
-    case 0xF4: return second <= 0x8F;
-    default: return true;
+    case 0xE0:
+      return second >= 0xA0;
+    case 0xED:
+      return second <= 0x9F;
+    case 0xF0:
+      return second >= 0x90;
+    case 0xF4:
+      return second <= 0x8F;
+    default:
+      return true;
   }
 }
 

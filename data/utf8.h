@@ -6,8 +6,8 @@
 
 namespace layalign::data {
 
-/// Offset of the first byte that is not well-formed UTF-8 (surrogates, overlong forms and values above U+10FFFF are not);
-/// nothing where all of the text is.
+/// Offset of the first byte that is not well-formed UTF-8 (surrogates, overlong forms and values above U+10FFFF are
+/// not); nothing where all of the text is.
 std::optional<size_t> first_invalid_utf8(std::string_view text);
 
 /// Bytes of the character that begins at `offset` of a well-formed text.

@@ -115,6 +115,14 @@ else
   say "no apt-get here: the tools are there, CMake will look for the libraries"
 fi
 
+# Two set-ups in one folder would spoil each other: the second waits, as long as a compiler of the first lives.
+mkdir -p "$build_folder"
+exec 9>"$build_folder/.setup-lock"
+if command -v flock >/dev/null && ! flock -n 9; then
+  say "another set-up is at work in $build_folder/: waiting for it"
+  flock 9
+fi
+
 # --- Python wheels ---------------------------------------------------------------------------------------------------
 
 find_python() {

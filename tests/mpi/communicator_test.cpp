@@ -114,14 +114,14 @@ TEST(Communicator, counts_calls_and_bytes) {
 TEST(Communicator, refuses_what_it_would_get_wrong) {
   EXPECT_THROW(world().all_reduce(at::ones({4, 4}).t().slice(0, 0, 2)), c10::Error);
   EXPECT_THROW(world().all_reduce(at::ones({4}, at::kHalf)), c10::Error);
-  EXPECT_THROW(world().all_reduce(at::ones({4}, at::requires_grad())), c10::Error);
+  EXPECT_THROW(world().all_reduce(torch::ones({4}, at::requires_grad())), c10::Error);
   EXPECT_THROW(world().broadcast(at::ones({4}), world().size()), c10::Error);
   EXPECT_THROW(world().all_reduce(at::Tensor()), c10::Error);
 }
 
 TEST(Communicator, tells_autograd_that_a_saved_tensor_changed) {
   if (world().size() == 1) return;  // the identity changes nothing
-  const at::Tensor weight = at::ones({3}, at::requires_grad());
+  const at::Tensor weight = torch::ones({3}, at::requires_grad());
   at::Tensor saved = at::ones({3});
   const at::Tensor y = weight * saved;
   world().all_reduce(saved);

@@ -23,7 +23,7 @@ int64_t expected_calls(const Communicator& tp, int64_t calls) { return tp.size()
 
 TEST(CopyToTensorParallel, is_the_identity_forward_and_sums_backward) {
   const Communicator tp = new_group();
-  const at::Tensor x = at::arange(4.0, at::requires_grad());
+  const at::Tensor x = torch::arange(4.0, at::requires_grad());
   const at::Tensor y = copy_to_tensor_parallel(x, tp);
   EXPECT_TRUE(at::equal(y, x));
   EXPECT_EQ(tp.sequence(), 0);
@@ -35,7 +35,7 @@ TEST(CopyToTensorParallel, is_the_identity_forward_and_sums_backward) {
 TEST(CopyToTensorParallel, makes_no_node_where_none_is_needed) {
   const Communicator tp = new_group();
   EXPECT_FALSE(copy_to_tensor_parallel(at::ones({2}), tp).grad_fn());
-  const at::Tensor x = at::ones({2}, at::requires_grad());
+  const at::Tensor x = torch::ones({2}, at::requires_grad());
   EXPECT_TRUE(copy_to_tensor_parallel(x, Communicator()).is_same(x));
   at::NoGradGuard no_grad;
   EXPECT_TRUE(copy_to_tensor_parallel(x, tp).is_same(x));
@@ -43,7 +43,7 @@ TEST(CopyToTensorParallel, makes_no_node_where_none_is_needed) {
 
 TEST(CopyToTensorParallel, leaves_a_shared_gradient_alone) {
   const Communicator tp = new_group();
-  const at::Tensor x = at::ones({3}, at::requires_grad());
+  const at::Tensor x = torch::ones({3}, at::requires_grad());
   const at::Tensor grad = at::full({3}, 2.0);
   copy_to_tensor_parallel(x, tp).backward(grad);
   EXPECT_TRUE(at::equal(grad, at::full({3}, 2.0))) << grad;
@@ -52,7 +52,7 @@ TEST(CopyToTensorParallel, leaves_a_shared_gradient_alone) {
 
 TEST(ReduceFromTensorParallel, sums_forward_and_is_the_identity_backward) {
   const Communicator tp = new_group();
-  const at::Tensor x = at::full({3}, tp.rank() + 1.0, at::requires_grad());
+  const at::Tensor x = torch::full({3}, tp.rank() + 1.0, at::requires_grad());
   const at::Tensor y = reduce_from_tensor_parallel(x, tp);
   EXPECT_TRUE(at::equal(y, at::full({3}, tp.size() * (tp.size() + 1) / 2.0))) << y;
   EXPECT_TRUE(at::equal(x, at::full({3}, tp.rank() + 1.0))) << "the input, which the caller holds, was changed";
@@ -72,7 +72,7 @@ TEST(ReduceFromTensorParallel, reduces_in_place_only_what_nobody_else_holds) {
   EXPECT_TRUE(at::equal(base, at::ones({8}))) << base;
 
   // relu saves its result for backward: the temporary is not ours alone.
-  const at::Tensor leaf = at::full({4}, tp.rank() == 0 ? 1.0 : -1.0, at::requires_grad());
+  const at::Tensor leaf = torch::full({4}, tp.rank() == 0 ? 1.0 : -1.0, at::requires_grad());
   const at::Tensor y = reduce_from_tensor_parallel(at::relu(leaf), tp);
   EXPECT_TRUE(at::equal(y, at::ones({4}))) << y;
   y.sum().backward();
@@ -82,7 +82,7 @@ TEST(ReduceFromTensorParallel, reduces_in_place_only_what_nobody_else_holds) {
 TEST(TensorParallel, operations_are_differentiable_twice) {
   const Communicator tp = new_group();
   const double size = tp.size();
-  const at::Tensor x = at::full({1}, 3.0, at::TensorOptions(at::kDouble).requires_grad(true));
+  const at::Tensor x = torch::full({1}, 3.0, at::TensorOptions(at::kDouble).requires_grad(true));
   const at::Tensor y = reduce_from_tensor_parallel(copy_to_tensor_parallel(x, tp).pow(3), tp);
   const auto grads = torch::autograd::grad({y}, {x}, {}, true, true);
   EXPECT_DOUBLE_EQ(grads[0].item<double>(), 27 * size);

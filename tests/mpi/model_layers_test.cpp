@@ -1,0 +1,109 @@
+// Each tensor-parallel layer of the LLM against the same layer unsharded, forward and every gradient.
+#include <gtest/gtest.h>
+
+#include "dist/process_grid.h"
+#include "model/llm.h"
+#include "model/vocabulary_parallel.h"
+#include "tests/mpi/test_process.h"
+
+namespace layalign::model {
+namespace {
+
+constexpr double kTolerance = 1e-5;  // float32 sums regrouped by the shards, relative to the largest entry
+
+dist::ProcessGrid grid() { return dist::make_grid(test_process(), test_process()->world_size(), "cpu", "mpi"); }
+
+void expect_close(const at::Tensor& got, const at::Tensor& expected, const std::string& what) {
+  EXPECT_LT((got - expected).abs().max().item<double>(), kTolerance * expected.abs().max().item<double>()) << what;
+}
+
+/// A model whose heads this number of ranks divides: 6 heads for 3 ranks, 4 heads otherwise.
+std::string folder() {
+  return std::string(LAYALIGN_TEST_DATA "/golden/models/") + (test_process()->world_size() == 3 ? "llama-bias" : "mistral");
+}
+
+at::Tensor random(at::IntArrayRef shape, int seed) {
+  return at::randn(shape, at::detail::createCPUGenerator(seed));
+}
+
+struct LayerRun {
+  at::Tensor out, dx, dgate, dkey_state, dvalue_state;
+};
+
+LayerRun run_layer(const dist::Communicator& tp) {
+  const auto config = LlmConfig::read(folder());
+  const Llm llm(folder(), config, tp, at::kCPU, at::kFloat);
+  const std::vector<int64_t> offsets = {0, 5, 12}, sources = {0, 3, 7};
+  const PackedRows rows{offsets, sources, llm.rope(at::cat({at::arange(5), at::arange(7)}))};
+  const auto x = random({12, config.hidden_size}, 1).requires_grad_();
+  const auto gate = at::full({}, 0.7).requires_grad_();
+  const auto key_state = random({7, config.hidden_size}, 2).requires_grad_();
+  const auto value_state = random({7, config.hidden_size}, 3).requires_grad_();
+  const auto& layer = llm.layer(1);
+  const auto out = layer.forward(x, rows, layer.project(key_state, value_state), gate);
+  (out * random(out.sizes(), 4)).sum().backward();
+  LayerRun run{out.detach(), x.grad(), gate.grad(), key_state.grad(), value_state.grad()};
+  // Those of the fusion are partial sums.
+  for (at::Tensor* partial : {&run.dgate, &run.dkey_state, &run.dvalue_state}) {
+    *partial = partial->contiguous();
+    tp.all_reduce(*partial);
+  }
+  return run;
+}
+
+TEST(ModelLayers, DecoderLayerWithFusionEqualsTheUnshardedOne) {
+  const auto whole = run_layer(dist::Communicator());
+  const auto tp = grid().tp;
+  const auto sharded = run_layer(tp);
+  expect_close(sharded.out, whole.out, "output");
+  expect_close(sharded.dx, whole.dx, "dx");
+  expect_close(sharded.dgate, whole.dgate, "dgate");
+  expect_close(sharded.dkey_state, whole.dkey_state, "dK");
+  expect_close(sharded.dvalue_state, whole.dvalue_state, "dV");
+  // Embedding has not run: two all-reduces forward, two backward, and the three of this test.
+  if (tp.size() > 1) EXPECT_EQ(tp.traffic().all_reduce.calls, 4 + 3);
+}
+
+VocabularyShard shard_of_rows(const at::Tensor& weight, const dist::Communicator& tp) {
+  const auto shard = dist::shard_of(weight.size(0), tp.rank(), tp.size());
+  auto rows = at::zeros({shard.size, weight.size(1)});
+  rows.narrow(0, 0, shard.end - shard.begin).copy_(weight.narrow(0, shard.begin, shard.end - shard.begin));
+  return {rows, shard};
+}
+
+TEST(ModelLayers, VocabularyThatDoesNotDivide) {
+  const auto tp = grid().tp;
+  for (int64_t vocabulary : {101, 5, 3}) {  // with 4 ranks the last of 3 and 5 rows hold padding alone
+    const auto weight = random({vocabulary, 16}, 5);
+    const auto labels = at::randint(vocabulary, {40}, at::detail::createCPUGenerator(6), at::kLong);
+    const auto head = shard_of_rows(weight, tp);
+    expect_close(vocabulary_embedding(labels, head, tp), at::embedding(weight, labels), "embedding");
+
+    const auto hidden = random({40, 16}, 7).requires_grad_(), reference = hidden.detach().clone().requires_grad_();
+    const auto row_weights = random({40}, 8);
+    const auto expected = at::cross_entropy_loss(at::linear(reference, weight), labels, {}, at::Reduction::None);
+    const auto got = vocabulary_cross_entropy(hidden, labels, head, tp);
+    expect_close(got.detach(), expected.detach(), "losses");
+    (got * row_weights).sum().backward();
+    (expected * row_weights).sum().backward();
+    expect_close(hidden.grad(), reference.grad(), "dh");
+    expect_close(vocabulary_logits(hidden.detach(), head, tp, vocabulary), at::linear(reference, weight).detach(), "logits");
+  }
+}
+
+TEST(ModelLayers, CrossEntropyInManyChunks) {
+  const auto tp = grid().tp;
+  const int64_t vocabulary = 1 << 18;  // 128 MiB of logits are 128 rows of it: three chunks on one rank
+  const auto weight = random({vocabulary, 4}, 9);
+  const auto labels = at::randint(vocabulary, {300}, at::detail::createCPUGenerator(10), at::kLong);
+  const auto hidden = random({300, 4}, 11).requires_grad_(), reference = hidden.detach().clone().requires_grad_();
+  const auto got = vocabulary_cross_entropy(hidden, labels, shard_of_rows(weight, tp), tp);
+  const auto expected = at::cross_entropy_loss(at::linear(reference, weight), labels, {}, at::Reduction::None);
+  got.sum().backward();
+  expected.sum().backward();
+  expect_close(got.detach(), expected.detach(), "losses");
+  expect_close(hidden.grad(), reference.grad(), "dh");
+}
+
+}  // namespace
+}  // namespace layalign::model
