@@ -2,6 +2,7 @@
 
 #include <optional>
 
+#include "configs/paths.h"
 #include "data/error.h"
 #include "data/text_corpus.h"
 #include "data/text_file.h"
@@ -90,13 +91,6 @@ class TokenIdCorpus : public Dataset {
   std::vector<Sample> samples_;
 };
 
-std::optional<fs::path> resolve_root(const configs::DataConfig& data, const fs::path& config_folder) {
-  if (!data.root) return std::nullopt;
-  const fs::path root(*data.root);
-  if (root.is_absolute() || fs::exists(root)) return root;
-  return fs::exists(config_folder / root) ? config_folder / root : root;
-}
-
 /// corpus.path: absolute, else under data.root, else beside the config file.
 fs::path resolve_corpus(const std::string& path, const std::optional<fs::path>& root, const fs::path& config_folder) {
   std::vector<fs::path> places;
@@ -118,7 +112,8 @@ fs::path resolve_corpus(const std::string& path, const std::optional<fs::path>& 
 std::unique_ptr<Dataset> open_dataset(const configs::StageConfig& stage, const configs::DataConfig& data,
                                       const fs::path& config_folder, const Vocabulary& vocabulary) {
   const auto& corpus = stage.corpus;
-  const auto root = resolve_root(data, config_folder);
+  std::optional<fs::path> root;
+  if (data.root) root = configs::resolve_path(*data.root, config_folder);
   fs::path path;
   if (corpus.path) path = resolve_corpus(*corpus.path, root, config_folder);
   else if (corpus.format == "msvamp") path = root.value_or("") / "evaluation/msvamp";

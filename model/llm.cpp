@@ -5,15 +5,10 @@
 #include "dist/tensor_parallel.h"
 #include "model/attention.h"
 #include "model/error.h"
+#include "model/rms_norm.h"
 
 namespace layalign::model {
 namespace {
-
-at::Tensor rms_norm(const at::Tensor& x_TD, const at::Tensor& weight_D, double eps) {
-  const auto wide = x_TD.to(at::kFloat);
-  const auto scaled = wide * at::rsqrt(wide.square().mean(-1, true) + eps);
-  return scaled.to(x_TD.scalar_type()) * weight_D;
-}
 
 /// Heads of this rank as rows of a projection weight: `heads` of `head_dim` rows from head `first`.
 dist::Shard head_rows(int64_t first, int64_t heads, int64_t head_dim) {

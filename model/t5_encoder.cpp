@@ -4,15 +4,11 @@
 #include <cmath>
 
 #include "model/attention.h"
+#include "model/rms_norm.h"
 #include "model/weights.h"
 
 namespace layalign::model {
 namespace {
-
-at::Tensor t5_norm(const at::Tensor& x, const at::Tensor& weight, double eps) {
-  const auto wide = x.to(at::kFloat);
-  return (wide * at::rsqrt(wide.square().mean(-1, true) + eps)).to(x.scalar_type()) * weight;
-}
 
 at::Tensor activate(const at::Tensor& x, const std::string& name) {
   if (name == "relu") return at::relu(x);
@@ -99,12 +95,12 @@ at::Tensor T5Encoder::position_bias(int64_t longest) const {
 
 at::Tensor T5Encoder::block(const Block& b, const at::Tensor& x_SD, const std::vector<int64_t>& offsets,
                             const at::Tensor& bias_HSS) const {
-  const auto qkv = at::linear(t5_norm(x_SD, b.attention_norm, config_.norm_eps), b.qkv)
+  const auto qkv = at::linear(rms_norm(x_SD, b.attention_norm, config_.norm_eps), b.qkv)
                        .view({x_SD.size(0), 3, config_.heads, config_.head_dim});
   const auto heads = packed_attention(qkv.select(1, 0), qkv.select(1, 1), qkv.select(1, 2), offsets, offsets,
                                       /*causal=*/false, /*scale=*/1.0, bias_HSS);
   const auto middle_SD = x_SD + at::linear(heads, b.o);
-  auto hidden = at::linear(t5_norm(middle_SD, b.feed_forward_norm, config_.norm_eps), b.wi);
+  auto hidden = at::linear(rms_norm(middle_SD, b.feed_forward_norm, config_.norm_eps), b.wi);
   if (config_.gated) {
     const auto halves = hidden.chunk(2, -1);
     hidden = activate(halves[0], config_.activation) * halves[1];
@@ -133,7 +129,7 @@ EncoderStates T5Encoder::encode(const at::Tensor& ids_S, const std::vector<int64
     x_SD = block(blocks_[i], x_SD, offsets, bias_HSS);
     if (i + 1 < config_.info.depth) keep(i + 1, x_SD);
   }
-  states.last_SD = t5_norm(x_SD, final_norm_D_, config_.norm_eps);
+  states.last_SD = rms_norm(x_SD, final_norm_D_, config_.norm_eps);
   keep(config_.info.depth, states.last_SD);
   return states;
 }

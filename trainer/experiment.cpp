@@ -4,6 +4,7 @@
 #include <numeric>
 
 #include "configs/error.h"
+#include "configs/paths.h"
 #include "configs/reader.h"
 #include "configs/strict_json.h"
 #include "data/open_dataset.h"
@@ -90,13 +91,6 @@ std::vector<std::pair<std::string, std::string>> Experiment::agreement() const {
   return topics;
 }
 
-std::filesystem::path resolve_path(const std::string& path, const std::string& config_folder) {
-  const std::filesystem::path given(path);
-  if (given.is_absolute() || std::filesystem::exists(given)) return given;
-  const auto beside = std::filesystem::path(config_folder) / given;
-  return std::filesystem::exists(beside) ? beside : given;
-}
-
 uint64_t shuffle_seed(int64_t seed, int64_t stage_index) {
   return static_cast<uint64_t>(seed) * 1000003 + static_cast<uint64_t>(stage_index);
 }
@@ -114,8 +108,8 @@ Experiment prepare_experiment(const configs::RunConfig& config) {
   Experiment experiment;
   experiment.config = config;
   const auto& ignored = config.model.ignore_fields;
-  experiment.encoder_folder = resolve_path(config.model.encoder, config.folder);
-  experiment.llm_folder = resolve_path(config.model.llm, config.folder);
+  experiment.encoder_folder = configs::resolve_path(config.model.encoder, config.folder);
+  experiment.llm_folder = configs::resolve_path(config.model.llm, config.folder);
   experiment.encoder = model::read_encoder_info(experiment.encoder_folder, ignored);
   experiment.llm = model::LlmConfig::read(experiment.llm_folder, ignored);
   experiment.llm.check_tensor_parallel(experiment.llm_folder, config.parallel.tensor);

@@ -51,9 +51,6 @@ struct Experiment {
 /// Errors: ConfigError, ModelError, DataError.
 Experiment prepare_experiment(const configs::RunConfig& config);
 
-/// A path of the config: as it stands, or beside the config file where it does not exist there.
-std::filesystem::path resolve_path(const std::string& path, const std::string& config_folder);
-
 /// The seed of a stage's shuffles.
 uint64_t shuffle_seed(int64_t seed, int64_t stage_index);
 

@@ -77,7 +77,7 @@ std::vector<StageSummary> summarize_run(const RunFolder& folder) {
 
 std::string summary_text(const RunFolder& folder, const std::vector<StageSummary>& stages) {
   std::ostringstream text;
-  text << std::setprecision(4);
+  text << std::fixed << std::setprecision(3);
   for (size_t i = 0; i < stages.size(); ++i) {
     const StageSummary& stage = stages[i];
     text << "stage " << i + 1 << " " << stage.name << ": " << stage.steps << " steps in "
@@ -87,7 +87,7 @@ std::string summary_text(const RunFolder& folder, const std::vector<StageSummary
            << stage.best_step << ")\n";
     }
     for (const auto& [language, perplexity] : stage.language_perplexity) {
-      text << "    " << language << " " << perplexity << "\n";
+      text << "    " << std::left << std::setw(12) << language << std::right << std::setw(9) << perplexity << "\n";
     }
     text << "  trained weights: " << folder.trainables(static_cast<int64_t>(i)).string() << "\n";
   }

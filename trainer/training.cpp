@@ -8,6 +8,7 @@
 
 #include "checkpoints_tools/hash.h"
 #include "configs/error.h"
+#include "configs/paths.h"
 #include "dist/agreement.h"
 #include "dist/device.h"
 #include "dist/error.h"
@@ -64,7 +65,7 @@ void Training::initialise() {
   if (!init) return trainables_->initialise(static_cast<uint64_t>(experiment_.config.seed));
   at::Tensor values;
   together_([&] {
-    if (is_first()) values = load_trainables(resolve_path(*init, experiment_.config.folder), trainables_->layout());
+    if (is_first()) values = load_trainables(configs::resolve_path(*init, experiment_.config.folder), trainables_->layout());
   });
   share(trainables_->masters(), values);
 }

@@ -64,9 +64,9 @@ TEST(Summary, ReadsTheMetrics) {
 TEST(Summary, TellsPeopleTheNumbersAndThePlaces) {
   const FinishedRun run;
   EXPECT_THAT(summary_text(run.folder, summarize_run(run.folder)),
-              AllOf(HasSubstr("stage 1 translation: 3 steps in 2s, loss 4 -> 2\n"),
-                    HasSubstr("held-out perplexity 8 (best 7 at step 2)\n    Thai 8\n"),
-                    HasSubstr("stage 2 task-x: 1 steps in 1m01s, loss 1.5 -> 1.5\n"),
+              AllOf(HasSubstr("stage 1 translation: 3 steps in 2s, loss 4.000 -> 2.000\n"),
+                    HasSubstr("held-out perplexity 8.000 (best 7.000 at step 2)\n    Thai            8.000\n"),
+                    HasSubstr("stage 2 task-x: 1 steps in 1m01s, loss 1.500 -> 1.500\n"),
                     HasSubstr(run.folder.trainables(1).string()), HasSubstr(run.folder.metrics().string())));
 }
 
