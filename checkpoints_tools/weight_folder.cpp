@@ -88,12 +88,12 @@ void hash_content(Xxh3& hash, std::span<const std::byte> bytes) {
 WeightFolder::WeightFolder(fs::path dir) : dir_(std::move(dir)) {
   std::error_code error;
   if (!fs::is_directory(dir_, error)) fail(dir_, "is not a folder that exists; expected a Hugging Face model folder");
-  // Where a folder holds both forms the index wins: it says what belongs to the model, a lone file may be a leftover.
-  if (present(dir_ / kIndexFile)) {
-    open_index(dir_ / kIndexFile);
-  } else if (present(dir_ / kSingleFile)) {
+  // Where a folder holds both forms the single file wins, as in transformers.
+  if (present(dir_ / kSingleFile)) {
     shards_.emplace_back(dir_ / kSingleFile);
     for (const auto& [name, info] : shards_[0].tensors()) shard_of_.emplace(name, 0);
+  } else if (present(dir_ / kIndexFile)) {
+    open_index(dir_ / kIndexFile);
   } else {
     fail_without_weights(dir_);
   }

@@ -56,10 +56,11 @@ void Communicator::State::check(const char* operation, const at::Tensor& tensor)
               ": expected float32, float64, bfloat16, int64, int32 or uint8, got ", tensor.scalar_type());
   TORCH_CHECK(tensor.is_contiguous(), operation, " on ", name, ": expected a contiguous tensor, got sizes ",
               tensor.sizes(), " with strides ", tensor.strides());
-  TORCH_CHECK(!(tensor.requires_grad() && at::GradMode::is_enabled()), operation, " on ", name,
-              ": autograd records this tensor and would not see the collective; use tensor_parallel.h or a NoGradGuard");
-  TORCH_CHECK(size == 1 || tensor.device() == device, operation, " on ", name, ": expected a tensor on ", device, ", got ",
-              tensor.device());
+  TORCH_CHECK(
+      !(tensor.requires_grad() && at::GradMode::is_enabled()), operation, " on ", name,
+      ": autograd records this tensor and would not see the collective; use tensor_parallel.h or a NoGradGuard");
+  TORCH_CHECK(size == 1 || tensor.device() == device, operation, " on ", name, ": expected a tensor on ", device,
+              ", got ", tensor.device());
 }
 
 template <class Call>

@@ -25,8 +25,8 @@ const CudaPlugin* open_plugin(const std::filesystem::path& path) {
   if (!entry) throw CommError(path.string() + " is not the CUDA plug-in of this program: " + loader_error());
   const CudaPlugin* plugin = entry();
   if (plugin->version != CudaPlugin::kVersion) {
-    throw CommError(path.string() + " belongs to another build (interface " + std::to_string(plugin->version) + ", expected " +
-                    std::to_string(CudaPlugin::kVersion) + "): build all of layalign again");
+    throw CommError(path.string() + " belongs to another build (interface " + std::to_string(plugin->version) +
+                    ", expected " + std::to_string(CudaPlugin::kVersion) + "): build all of layalign again");
   }
   return plugin;
 }
@@ -63,8 +63,10 @@ const CudaPlugin& load_cuda_plugin(const std::vector<std::filesystem::path>& fol
     }
     searched += "\n  " + path.string();
   }
-  throw CommError("the CUDA plug-in was not found; build layalign with the CUDA wheels of torch, or set parallel.device to "
-                  "cpu. Looked for:" + searched);
+  throw CommError(
+      "the CUDA plug-in was not found; build layalign with the CUDA wheels of torch, or set parallel.device to "
+      "cpu. Looked for:" +
+      searched);
 }
 
 const CudaPlugin* loaded_cuda_plugin() { return loaded_plugin; }

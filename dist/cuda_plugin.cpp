@@ -39,7 +39,9 @@ void set_device(int device) {
 
 int64_t peak_allocated_bytes(int device) {
   constexpr auto kAll = static_cast<size_t>(c10::CachingAllocator::StatType::AGGREGATE);
-  return c10::cuda::CUDACachingAllocator::getDeviceStats(static_cast<c10::DeviceIndex>(device)).allocated_bytes[kAll].peak;
+  return c10::cuda::CUDACachingAllocator::getDeviceStats(static_cast<c10::DeviceIndex>(device))
+      .allocated_bytes[kAll]
+      .peak;
 }
 
 DeviceMemory memory_of(int device) {
@@ -59,7 +61,8 @@ std::shared_ptr<Backend> make_nccl_backend(const std::string& id, int rank, int 
 /// The one symbol that the program looks up (`kCudaPluginEntry`).
 extern "C" const layalign::dist::CudaPlugin* layalign_cuda_plugin() {
   using namespace layalign::dist;
-  static const CudaPlugin table = {CudaPlugin::kVersion, device_count,         pci_bus_id,   set_device,       peak_allocated_bytes,
-                                   memory_of,            checked_nccl_version, make_nccl_id, make_nccl_backend};
+  static const CudaPlugin table = {CudaPlugin::kVersion, device_count,         pci_bus_id,
+                                   set_device,           peak_allocated_bytes, memory_of,
+                                   checked_nccl_version, make_nccl_id,         make_nccl_backend};
   return &table;
 }

@@ -11,9 +11,9 @@
 
 namespace layalign::dist {
 
-/// What the program may ask of `liblayalign_cuda.so`. A program that linked CUDA's LibTorch itself would hold 355 MB more
-/// memory a rank on machines without a GPU, so the plug-in is loaded only where device cuda is wanted.
-/// Errors: every function may throw `CommError` or `c10::Error`; program and plug-in come from one build.
+/// What the program may ask of `liblayalign_cuda.so`. A program that linked CUDA's LibTorch itself would hold 355 MB
+/// more memory a rank on machines without a GPU, so the plug-in is loaded only where device cuda is wanted. Errors:
+/// every function may throw `CommError` or `c10::Error`; program and plug-in come from one build.
 struct CudaPlugin {
   static constexpr int kVersion = 1;  ///< raised with every change of this table
 
@@ -23,8 +23,8 @@ struct CudaPlugin {
   void (*set_device)(int device);  ///< for this thread; also readies LibTorch's CUDA side
   int64_t (*peak_memory_bytes)(int device);
   DeviceMemory (*device_memory)(int device);
-  int (*nccl_version)();         ///< of the loaded library; throws if the plug-in was built against another
-  std::string (*make_nccl_id)(); ///< called by one rank of a group, which hands it to the others
+  int (*nccl_version)();          ///< of the loaded library; throws if the plug-in was built against another
+  std::string (*make_nccl_id)();  ///< called by one rank of a group, which hands it to the others
   std::shared_ptr<Backend> (*make_nccl_backend)(const std::string& id, int rank, int size, int device);
 };
 

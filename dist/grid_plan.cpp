@@ -27,7 +27,8 @@ void check_choice(const std::string& key, const std::string& value, const std::s
 // All must have been asked for the same thing, or they would decide differently.
 void check_same_request(const std::vector<RankFacts>& ranks) {
   const auto request = [](const RankFacts& rank) {
-    return "parallel.tensor " + std::to_string(rank.tp) + ", parallel.device " + rank.device + ", comm.backend " + rank.backend;
+    return "parallel.tensor " + std::to_string(rank.tp) + ", parallel.device " + rank.device + ", comm.backend " +
+           rank.backend;
   };
   for (size_t rank = 1; rank < ranks.size(); ++rank) {
     if (request(ranks[rank]) == request(ranks[0])) continue;
@@ -41,18 +42,20 @@ void check_groups(const std::vector<RankFacts>& ranks) {
   if (tp < 1) throw CommError("parallel.tensor: expected at least 1, got " + std::to_string(tp));
   const auto group_size = static_cast<size_t>(tp);
   if (ranks.size() % group_size != 0) {
-    throw CommError(count(ranks.size(), "rank") + " cannot be divided into tensor-parallel groups of " + std::to_string(tp) +
-                    ": start a multiple of " + std::to_string(tp) + " ranks, or set parallel.tensor");
+    throw CommError(count(ranks.size(), "rank") + " cannot be divided into tensor-parallel groups of " +
+                    std::to_string(tp) + ": start a multiple of " + std::to_string(tp) +
+                    " ranks, or set parallel.tensor");
   }
   for (size_t first = 0; first < ranks.size(); first += group_size) {
     const size_t last = first + group_size - 1;
     for (size_t rank = first + 1; rank <= last; ++rank) {
       if (ranks[rank].node == ranks[first].node) continue;
-      throw CommError("the tensor-parallel group of ranks " + std::to_string(first) + " to " + std::to_string(last) +
-                      " is spread over nodes: rank " + std::to_string(first) + " runs on " + ranks[first].host + ", rank " +
-                      std::to_string(rank) + " on " + ranks[rank].host + ". Start a multiple of " + std::to_string(tp) +
-                      " ranks on each node, neighbours together (mpirun --map-by ppr:N:node, srun --ntasks-per-node=N), "
-                      "or set parallel.tensor to a divisor of the ranks of a node.");
+      throw CommError(
+          "the tensor-parallel group of ranks " + std::to_string(first) + " to " + std::to_string(last) +
+          " is spread over nodes: rank " + std::to_string(first) + " runs on " + ranks[first].host + ", rank " +
+          std::to_string(rank) + " on " + ranks[rank].host + ". Start a multiple of " + std::to_string(tp) +
+          " ranks on each node, neighbours together (mpirun --map-by ppr:N:node, srun --ntasks-per-node=N), "
+          "or set parallel.tensor to a divisor of the ranks of a node.");
     }
   }
 }
@@ -71,14 +74,16 @@ bool choose_cuda(const std::vector<RankFacts>& ranks) {
   if (missing == 0) return true;
   if (device == "auto" && missing == ranks.size()) return false;
   throw CommError(count(missing, "rank") + " of " + std::to_string(ranks.size()) + (missing == 1 ? " has" : " have") +
-                  " no usable GPU (parallel.device is " + device + "); mend that, or set parallel.device to cpu:" + without);
+                  " no usable GPU (parallel.device is " + device +
+                  "); mend that, or set parallel.device to cpu:" + without);
 }
 
 // NCCL refuses two ranks on one GPU: the first such pair, or {-1, -1}.
 std::pair<int, int> ranks_on_one_gpu(const std::vector<RankFacts>& ranks) {
   std::map<std::pair<int, std::string>, int> owner;
   for (size_t rank = 0; rank < ranks.size(); ++rank) {
-    const auto [place, is_new] = owner.emplace(std::pair(ranks[rank].node, ranks[rank].gpu_bus_id), static_cast<int>(rank));
+    const auto [place, is_new] =
+        owner.emplace(std::pair(ranks[rank].node, ranks[rank].gpu_bus_id), static_cast<int>(rank));
     if (!is_new) return {place->second, static_cast<int>(rank)};
   }
   return {-1, -1};
@@ -88,8 +93,9 @@ void check_nccl_versions(const std::vector<RankFacts>& ranks) {
   for (size_t rank = 1; rank < ranks.size(); ++rank) {
     if (ranks[rank].nccl_version == ranks[0].nccl_version) continue;
     throw CommError("the ranks load different NCCL libraries: rank 0 on " + ranks[0].host + " version " +
-                    std::to_string(ranks[0].nccl_version) + ", rank " + std::to_string(rank) + " on " + ranks[rank].host +
-                    " version " + std::to_string(ranks[rank].nccl_version) + ". Install the same wheels on all nodes.");
+                    std::to_string(ranks[0].nccl_version) + ", rank " + std::to_string(rank) + " on " +
+                    ranks[rank].host + " version " + std::to_string(ranks[rank].nccl_version) +
+                    ". Install the same wheels on all nodes.");
   }
 }
 
@@ -97,15 +103,18 @@ bool choose_nccl(const std::vector<RankFacts>& ranks, bool cuda) {
   const std::string& backend = ranks[0].backend;
   check_choice("comm.backend", backend, {"auto", "mpi", "nccl"});
   if (!cuda && backend == "nccl") {
-    throw CommError("comm.backend: nccl moves GPU memory, but the device is cpu; set comm.backend to auto, or parallel.device to cuda");
+    throw CommError(
+        "comm.backend: nccl moves GPU memory, but the device is cpu; set comm.backend to auto, or parallel.device to "
+        "cuda");
   }
   if (!cuda || backend == "mpi") return false;
   const auto [one, other] = ranks_on_one_gpu(ranks);
   if (other >= 0) {
     if (backend == "auto") return false;
     const RankFacts& facts = ranks[static_cast<size_t>(one)];
-    throw CommError("ranks " + std::to_string(one) + " and " + std::to_string(other) + " share the GPU " + facts.gpu_bus_id +
-                    " of " + facts.host + ", which NCCL refuses: start at most one rank a GPU, or set comm.backend to mpi");
+    throw CommError("ranks " + std::to_string(one) + " and " + std::to_string(other) + " share the GPU " +
+                    facts.gpu_bus_id + " of " + facts.host +
+                    ", which NCCL refuses: start at most one rank a GPU, or set comm.backend to mpi");
   }
   check_nccl_versions(ranks);
   return true;

@@ -8,11 +8,11 @@ namespace layalign::dist {
 /// What a rank knows of itself and what it was asked for: gathered from all ranks, so that all decide alike.
 struct RankFacts {
   std::string host;
-  int node = 0;        ///< world rank of the node's first rank
-  int tp = 1;          ///< parallel.tensor
-  std::string device;  ///< parallel.device: auto, cpu, cuda
-  std::string backend; ///< comm.backend: auto, mpi, nccl
-  int gpu_count = 0;   ///< GPUs that this rank can use
+  int node = 0;             ///< world rank of the node's first rank
+  int tp = 1;               ///< parallel.tensor
+  std::string device;       ///< parallel.device: auto, cpu, cuda
+  std::string backend;      ///< comm.backend: auto, mpi, nccl
+  int gpu_count = 0;        ///< GPUs that this rank can use
   std::string gpu_bus_id;   ///< PCI address of the GPU it would take
   int nccl_version = 0;     ///< of the NCCL library that it loaded
   std::string gpu_problem;  ///< why it can use no GPU, if it was to look for one

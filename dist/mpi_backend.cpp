@@ -11,22 +11,32 @@ namespace {
 
 MPI_Datatype arithmetic_type(at::ScalarType type) {
   switch (type) {
-    case at::kFloat: return MPI_FLOAT;
-    case at::kDouble: return MPI_DOUBLE;
-    case at::kLong: return MPI_INT64_T;
-    case at::kInt: return MPI_INT32_T;
-    case at::kByte: return MPI_UINT8_T;
-    default: throw CommError(std::string("MPI has no arithmetic for ") + at::toString(type));
+    case at::kFloat:
+      return MPI_FLOAT;
+    case at::kDouble:
+      return MPI_DOUBLE;
+    case at::kLong:
+      return MPI_INT64_T;
+    case at::kInt:
+      return MPI_INT32_T;
+    case at::kByte:
+      return MPI_UINT8_T;
+    default:
+      throw CommError(std::string("MPI has no arithmetic for ") + at::toString(type));
   }
 }
 
 // Moving needs no arithmetic: any type of the same width will do.
 MPI_Datatype moving_type(const at::Tensor& tensor) {
   switch (tensor.element_size()) {
-    case 1: return MPI_UINT8_T;
-    case 2: return MPI_UINT16_T;
-    case 4: return MPI_UINT32_T;
-    default: return MPI_UINT64_T;
+    case 1:
+      return MPI_UINT8_T;
+    case 2:
+      return MPI_UINT16_T;
+    case 4:
+      return MPI_UINT32_T;
+    default:
+      return MPI_UINT64_T;
   }
 }
 
@@ -60,7 +70,8 @@ void MpiBackend::all_reduce(at::Tensor& tensor, Reduce op) {
   at::NoGradGuard no_grad;
   if (tensor.is_cpu() && tensor.scalar_type() != at::kBFloat16) return all_reduce_host(tensor, op);
   const auto type = tensor.scalar_type() == at::kBFloat16 ? at::kFloat : tensor.scalar_type();
-  at::Tensor host = at::empty(tensor.sizes(), tensor.options().device(at::kCPU).dtype(type).pinned_memory(tensor.is_cuda()));
+  at::Tensor host =
+      at::empty(tensor.sizes(), tensor.options().device(at::kCPU).dtype(type).pinned_memory(tensor.is_cuda()));
   host.copy_(tensor);
   all_reduce_host(host, op);
   tensor.copy_(host);

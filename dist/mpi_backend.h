@@ -13,8 +13,9 @@ namespace layalign::dist {
 void check_mpi(int result, const char* call);
 
 /// Tensors over MPI. CUDA tensors go through pinned host memory: the distribution's OpenMPI cannot read device memory.
-/// bfloat16 is summed in float32 and rounded once. Messages of more than `max_count` values are cut (MPI counts in `int`).
-/// Every OpenMPI algorithm reduces a value in one place, or by the same pairs on all ranks: all ranks get the same bits.
+/// bfloat16 is summed in float32 and rounded once. Messages of more than `max_count` values are cut (MPI counts in
+/// `int`). Every OpenMPI algorithm reduces a value in one place, or by the same pairs on all ranks: all ranks get the
+/// same bits.
 class MpiBackend final : public Backend {
  public:
   /// MPI's counts are `int`; some of its algorithms multiply them by the number of ranks.

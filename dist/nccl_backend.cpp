@@ -23,13 +23,20 @@ constexpr auto kPollPause = std::chrono::microseconds(20);
 
 ncclDataType_t nccl_type(const at::Tensor& tensor) {
   switch (tensor.scalar_type()) {
-    case at::kFloat: return ncclFloat32;
-    case at::kDouble: return ncclFloat64;
-    case at::kBFloat16: return ncclBfloat16;
-    case at::kLong: return ncclInt64;
-    case at::kInt: return ncclInt32;
-    case at::kByte: return ncclUint8;
-    default: throw CommError(std::string("NCCL backend: no type for ") + at::toString(tensor.scalar_type()));
+    case at::kFloat:
+      return ncclFloat32;
+    case at::kDouble:
+      return ncclFloat64;
+    case at::kBFloat16:
+      return ncclBfloat16;
+    case at::kLong:
+      return ncclInt64;
+    case at::kInt:
+      return ncclInt32;
+    case at::kByte:
+      return ncclUint8;
+    default:
+      throw CommError(std::string("NCCL backend: no type for ") + at::toString(tensor.scalar_type()));
   }
 }
 
@@ -63,8 +70,10 @@ int checked_nccl_version() {
   const ncclResult_t result = ncclGetVersion(&version);
   if (result != ncclSuccess) throw CommError(std::string("ncclGetVersion failed: ") + ncclGetErrorString(result));
   if (version != NCCL_VERSION_CODE) {
-    throw CommError("NCCL: expected version " + std::to_string(NCCL_VERSION_CODE) + ", that of the torch wheel this was built "
-                    "with, got " + std::to_string(version) + ": another libnccl.so.2 comes first (see LD_LIBRARY_PATH, LD_PRELOAD)");
+    throw CommError("NCCL: expected version " + std::to_string(NCCL_VERSION_CODE) +
+                    ", that of the torch wheel this was built "
+                    "with, got " +
+                    std::to_string(version) + ": another libnccl.so.2 comes first (see LD_LIBRARY_PATH, LD_PRELOAD)");
   }
   return version;
 }
@@ -80,8 +89,8 @@ NcclBackend::NcclBackend(const std::string& id, int rank, int size, int device)
     : device_(device), exceptions_at_start_(std::uncaught_exceptions()) {
   ncclUniqueId unique_id;
   if (id.size() != sizeof(unique_id.internal)) {
-    throw CommError("NCCL: expected a group identity of " + std::to_string(sizeof(unique_id.internal)) + " bytes, got " +
-                    std::to_string(id.size()));
+    throw CommError("NCCL: expected a group identity of " + std::to_string(sizeof(unique_id.internal)) +
+                    " bytes, got " + std::to_string(id.size()));
   }
   std::memcpy(unique_id.internal, id.data(), id.size());
   const c10::cuda::CUDAGuard guard(static_cast<c10::DeviceIndex>(device_));
@@ -92,8 +101,8 @@ NcclBackend::NcclBackend(const std::string& id, int rank, int size, int device)
   if (result == ncclSuccess) return;
   const std::string why = result == ncclInProgress ? "not all ranks joined in time" : nccl_text(result, comm_);
   if (comm_) ncclCommAbort(comm_);
-  throw CommError("NCCL: rank " + std::to_string(rank) + " of " + std::to_string(size) + " on cuda:" + std::to_string(device_) +
-                  " could not join its group: " + why + ". NCCL_DEBUG=INFO tells more.");
+  throw CommError("NCCL: rank " + std::to_string(rank) + " of " + std::to_string(size) + " on cuda:" +
+                  std::to_string(device_) + " could not join its group: " + why + ". NCCL_DEBUG=INFO tells more.");
 }
 
 NcclBackend::~NcclBackend() {
@@ -122,7 +131,8 @@ void NcclBackend::all_reduce(at::Tensor& tensor, Reduce op) {
   const c10::cuda::CUDAGuard guard(static_cast<c10::DeviceIndex>(device_));
   const ncclRedOp_t nccl_op = op == Reduce::kSum ? ncclSum : ncclMax;
   const auto count = static_cast<size_t>(tensor.numel());
-  complete(ncclAllReduce(tensor.data_ptr(), tensor.data_ptr(), count, nccl_type(tensor), nccl_op, comm_, current_stream(device_)),
+  complete(ncclAllReduce(tensor.data_ptr(), tensor.data_ptr(), count, nccl_type(tensor), nccl_op, comm_,
+                         current_stream(device_)),
            "ncclAllReduce");
 }
 
@@ -138,7 +148,8 @@ void NcclBackend::broadcast(at::Tensor& tensor, int root) {
   check(poll(comm_, std::nullopt), "an earlier NCCL call");
   const c10::cuda::CUDAGuard guard(static_cast<c10::DeviceIndex>(device_));
   const auto count = static_cast<size_t>(tensor.numel());
-  complete(ncclBroadcast(tensor.data_ptr(), tensor.data_ptr(), count, nccl_type(tensor), root, comm_, current_stream(device_)),
+  complete(ncclBroadcast(tensor.data_ptr(), tensor.data_ptr(), count, nccl_type(tensor), root, comm_,
+                         current_stream(device_)),
            "ncclBroadcast");
 }
 

@@ -18,8 +18,10 @@ namespace layalign::dist {
 namespace {
 
 constexpr const char* kHowToStart =
-    "Start it with `mpirun -n N PROGRAM ...` (the mpirun of the MPI it was built with), or with `srun --mpi=pmix PROGRAM ...` "
-    "(`srun --mpi=list` shows what this Slurm offers); for one rank inside an allocation: `srun -n 1 --mpi=pmix PROGRAM ...`.";
+    "Start it with `mpirun -n N PROGRAM ...` (the mpirun of the MPI it was built with), or with `srun --mpi=pmix "
+    "PROGRAM ...` "
+    "(`srun --mpi=list` shows what this Slurm offers); for one rank inside an allocation: `srun -n 1 --mpi=pmix "
+    "PROGRAM ...`.";
 
 std::string host_name() {
   char name[HOST_NAME_MAX + 1] = "";
@@ -132,7 +134,8 @@ std::vector<std::string> Process::all_gather(const std::string& mine) const {
 
 std::string Process::broadcast(const std::string& mine, int root) const {
   if (root < 0 || root >= world_size_) {
-    throw CommError("broadcast: expected a root in [0, " + std::to_string(world_size_) + "), got " + std::to_string(root));
+    throw CommError("broadcast: expected a root in [0, " + std::to_string(world_size_) + "), got " +
+                    std::to_string(root));
   }
   if (!mpi_) return mine;
   int64_t length = static_cast<int64_t>(mine.size());

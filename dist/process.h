@@ -11,9 +11,9 @@ namespace layalign::dist {
 
 /// What the environment says about how this program was started.
 struct LaunchEnvironment {
-  bool under_mpi = false;  ///< mpirun, or srun with PMIx or PMI, started it
-  int announced_ranks = 0; ///< the ranks that the MPI launcher says it started; 0 if it does not say
-  int slurm_tasks = 0;     ///< the tasks of the Slurm step or job; 0 outside Slurm
+  bool under_mpi = false;   ///< mpirun, or srun with PMIx or PMI, started it
+  int announced_ranks = 0;  ///< the ranks that the MPI launcher says it started; 0 if it does not say
+  int slurm_tasks = 0;      ///< the tasks of the Slurm step or job; 0 outside Slurm
 };
 
 /// Reads the variables of OpenMPI, PMIx, PMI and Slurm through `get` (as `std::getenv`).
@@ -25,14 +25,15 @@ void check_launch(const LaunchEnvironment& launch, int mpi_ranks);
 
 /// This program as one rank of a job: starts MPI, ends it, and carries small host messages (the control channel).
 /// MPI is started only under mpirun or srun; started by hand the program is a world of one, without MPI.
-/// Collectives: `all_gather`, `broadcast`, `barrier`, `make_mpi_backend` and `finalize` are called by all ranks, in the same order.
-/// Threads: one at a time, but for `abort`, which any thread may call at any moment.
+/// Collectives: `all_gather`, `broadcast`, `barrier`, `make_mpi_backend` and `finalize` are called by all ranks, in the
+/// same order. Threads: one at a time, but for `abort`, which any thread may call at any moment.
 class Process {
  public:
   /// Errors: `CommError` for a start that cannot work (see `check_launch`), or a second `Process` in one program.
   Process();
 
-  /// Ends MPI, unless an exception is passing through: then the peers are not waiting, and `abort` or the exit ends the job.
+  /// Ends MPI, unless an exception is passing through: then the peers are not waiting, and `abort` or the exit ends the
+  /// job.
   ~Process();
 
   Process(const Process&) = delete;

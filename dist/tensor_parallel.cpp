@@ -58,7 +58,8 @@ struct ReduceFromTensorParallel : torch::autograd::Function<ReduceFromTensorPara
 }  // namespace
 
 Shard shard_of(int64_t total, int rank, int ranks) {
-  TORCH_CHECK(total >= 0 && ranks >= 1 && rank >= 0 && rank < ranks, "shard_of: ", total, " rows, rank ", rank, " of ", ranks);
+  TORCH_CHECK(total >= 0 && ranks >= 1 && rank >= 0 && rank < ranks, "shard_of: ", total, " rows, rank ", rank, " of ",
+              ranks);
   Shard shard;
   shard.size = (total + ranks - 1) / ranks;
   shard.begin = std::min(total, rank * shard.size);

@@ -8,7 +8,8 @@
 
 namespace layalign::dist {
 
-/// A rank's part of `total` rows that are dealt in equal blocks; the last blocks are padded where `total` does not divide.
+/// A rank's part of `total` rows that are dealt in equal blocks; the last blocks are padded where `total` does not
+/// divide.
 struct Shard {
   int64_t begin = 0;  ///< first real row
   int64_t end = 0;    ///< one past the last real row; end == begin for a rank that holds padding alone
@@ -18,7 +19,8 @@ struct Shard {
 /// The block of `rank` among `ranks`: rows [rank * size, (rank + 1) * size), cut at `total`.
 Shard shard_of(int64_t total, int rank, int ranks);
 
-/// Megatron's f, the entrance of a column-parallel layer: every rank uses the whole x, and each contributes a part of its gradient.
+/// Megatron's f, the entrance of a column-parallel layer: every rank uses the whole x, and each contributes a part of
+/// its gradient.
 ///   local and global shape   x: [...], the same values on every rank
 ///   forward                  y = x                       no collective
 ///   backward                 dx = sum over ranks of dy   one all-reduce

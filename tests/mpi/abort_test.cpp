@@ -12,10 +12,11 @@ struct Outcome {
   std::string output;
 };
 
-// `timeout` turns a job that hangs into status 124; a healthy one ends within a few seconds, or tens of them on a busy machine.
+// `timeout` turns a job that hangs into status 124; a healthy one ends within a few seconds, or tens of them on a busy
+// machine.
 Outcome run(int ranks, const std::string& arguments) {
-  const std::string command = std::string("timeout 120 ") + LAYALIGN_SOURCE_DIR "/tests/mpirun.sh -n " + std::to_string(ranks) +
-                              " " FAILING_RANK " " + arguments + " 2>&1";
+  const std::string command = std::string("timeout 120 ") + LAYALIGN_SOURCE_DIR "/tests/mpirun.sh -n " +
+                              std::to_string(ranks) + " " FAILING_RANK " " + arguments + " 2>&1";
   Outcome outcome;
   FILE* pipe = popen(command.c_str(), "r");
   if (!pipe) return outcome;

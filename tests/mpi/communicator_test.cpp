@@ -1,4 +1,5 @@
-// One suite over every operation, for every type, in a group of all ranks, and in the groups of one that a single rank has.
+// One suite over every operation, for every type, in a group of all ranks, and in the groups of one that a single rank
+// has.
 #include "dist/communicator.h"
 
 #include <gtest/gtest.h>
@@ -25,7 +26,8 @@ std::string bits(const at::Tensor& tensor) {
 
 void expect_same_bits_on_all_ranks(const at::Tensor& tensor) {
   const auto all = test_process()->all_gather(bits(tensor));
-  for (size_t rank = 1; rank < all.size(); ++rank) EXPECT_TRUE(all[rank] == all[0]) << "rank " << rank << " differs from rank 0";
+  for (size_t rank = 1; rank < all.size(); ++rank)
+    EXPECT_TRUE(all[rank] == all[0]) << "rank " << rank << " differs from rank 0";
 }
 
 class CommunicatorOfType : public testing::TestWithParam<at::ScalarType> {};
@@ -50,7 +52,8 @@ TEST_P(CommunicatorOfType, all_reduce_takes_the_maximum) {
 TEST_P(CommunicatorOfType, all_gather_stacks_in_the_order_of_ranks) {
   const at::Tensor all = world().all_gather(numbers_of(world().rank(), GetParam()));
   ASSERT_EQ(all.sizes(), (std::vector<int64_t>{world().size(), 2, 3}));
-  for (int rank = 0; rank < world().size(); ++rank) EXPECT_TRUE(at::equal(all[rank], numbers_of(rank, GetParam()))) << all;
+  for (int rank = 0; rank < world().size(); ++rank)
+    EXPECT_TRUE(at::equal(all[rank], numbers_of(rank, GetParam()))) << all;
 }
 
 TEST_P(CommunicatorOfType, broadcast_from_every_root) {

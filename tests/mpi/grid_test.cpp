@@ -50,7 +50,8 @@ TEST(ProcessGrid, is_made_for_every_divisor_of_the_world) {
 TEST(ProcessGrid, says_how_many_ranks_to_start) {
   const int tp = test_process()->world_size() + 1;
   const std::string text = comm_error_of([&] { make_grid(test_process(), tp, "cpu", "auto"); });
-  EXPECT_NE(text.find("cannot be divided into tensor-parallel groups of " + std::to_string(tp)), std::string::npos) << text;
+  EXPECT_NE(text.find("cannot be divided into tensor-parallel groups of " + std::to_string(tp)), std::string::npos)
+      << text;
   expect_same_on_all_ranks(text);
 }
 
@@ -64,8 +65,9 @@ TEST(ProcessGrid, notices_ranks_that_were_asked_for_different_grids) {
   if (process->world_size() == 1) return;  // nobody to differ from
   const bool last = process->world_rank() == process->world_size() - 1;
   const std::string text = comm_error_of([&] { make_grid(process, 1, last ? "auto" : "cpu", "auto"); });
-  EXPECT_NE(text.find("rank " + std::to_string(process->world_size() - 1) + " has parallel.tensor 1, parallel.device auto"),
-            std::string::npos)
+  EXPECT_NE(
+      text.find("rank " + std::to_string(process->world_size() - 1) + " has parallel.tensor 1, parallel.device auto"),
+      std::string::npos)
       << text;
   expect_same_on_all_ranks(text);
 }
@@ -79,7 +81,9 @@ TEST(Agreement, names_the_topic_and_both_values_on_every_rank) {
   const auto process = test_process();
   if (process->world_size() == 1) return;  // nobody to differ from
   const bool odd = process->world_rank() == 1;
-  const std::string text = comm_error_of([&] { require_agreement(*process, {{"seed", odd ? "1" : "0"}, {"llm", "abc"}}); });
+  const std::string text = comm_error_of([&] {
+    require_agreement(*process, {{"seed", odd ? "1" : "0"}, {"llm", "abc"}});
+  });
   EXPECT_NE(text.find("seed:"), std::string::npos) << text;
   EXPECT_NE(text.find("rank 1: \"1\""), std::string::npos) << text;
   EXPECT_NE(text.find(": \"0\""), std::string::npos) << text;

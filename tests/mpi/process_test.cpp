@@ -24,7 +24,9 @@ TEST(Process, knows_its_place) {
 
 TEST(Process, gathers_messages_of_different_lengths) {
   const auto process = test_process();
-  const auto message = [](int rank) { return std::string(static_cast<size_t>(rank) * 70000, static_cast<char>('a' + rank)); };
+  const auto message = [](int rank) {
+    return std::string(static_cast<size_t>(rank) * 70000, static_cast<char>('a' + rank));
+  };
   const auto all = process->all_gather(message(process->world_rank()));
   ASSERT_EQ(all.size(), static_cast<size_t>(process->world_size()));
   for (int rank = 0; rank < process->world_size(); ++rank) EXPECT_EQ(all[static_cast<size_t>(rank)], message(rank));
@@ -38,14 +40,13 @@ TEST(Process, gathers_bytes_not_text) {
 TEST(Process, broadcasts_from_every_root) {
   const auto process = test_process();
   for (int root = 0; root < process->world_size(); ++root) {
-    EXPECT_EQ(process->broadcast("from " + std::to_string(process->world_rank()), root), "from " + std::to_string(root));
+    EXPECT_EQ(process->broadcast("from " + std::to_string(process->world_rank()), root),
+              "from " + std::to_string(root));
   }
   EXPECT_EQ(process->broadcast("", 0), "");
   EXPECT_THROW(process->broadcast("", process->world_size()), CommError);
 }
 
-TEST(Process, is_one_a_program) {
-  EXPECT_THROW(layalign::dist::Process(), CommError);
-}
+TEST(Process, is_one_a_program) { EXPECT_THROW(layalign::dist::Process(), CommError); }
 
 }  // namespace

@@ -91,7 +91,8 @@ TEST(TensorParallel, operations_are_differentiable_twice) {
   EXPECT_DOUBLE_EQ(second[0].item<double>(), 18 * size);
 }
 
-// A column-parallel layer, a nonlinearity and a row-parallel layer against the unsharded pair; the inner width does not divide.
+// A column-parallel layer, a nonlinearity and a row-parallel layer against the unsharded pair; the inner width does not
+// divide.
 struct LayerPair {
   static constexpr int64_t kTokens = 5, kWidth = 8, kInner = 13;
   at::Tensor x, first, second;  // [tokens, width], [inner, width], [width, inner]

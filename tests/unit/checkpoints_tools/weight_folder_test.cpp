@@ -59,13 +59,19 @@ TEST_F(WeightFolderTest, SingleFile) {
 TEST_F(WeightFolderTest, ShardsAreOneSetOfTensors) {
   write_shards();
   write_index(weight_map(kShard1, kShard1, kShard2));
-  write_safetensors(folder_ / "model.safetensors", {{"leftover", at::ones({1})}});  // the index wins
   const WeightFolder weights(folder_.path());
   EXPECT_THAT(weights.names(), ElementsAre("a", "b", "c"));
   EXPECT_TRUE(weights.read("a").equal(at::arange(6).reshape({2, 3})));
   EXPECT_TRUE(weights.read_slice("c", 0, 1, 3).equal(at::arange(2, 6).reshape({2, 2})));
   EXPECT_EQ(weights.where("b"), (folder_ / kShard1).string());
   EXPECT_EQ(weights.where("c"), (folder_ / kShard2).string());
+}
+
+TEST_F(WeightFolderTest, TheSingleFileWinsOverTheIndexAsInTransformers) {
+  write_shards();
+  write_index(weight_map(kShard1, kShard1, kShard2));
+  write_safetensors(folder_ / "model.safetensors", {{"whole", at::ones({1})}});
+  EXPECT_THAT(WeightFolder(folder_.path()).names(), ElementsAre("whole"));
 }
 
 TEST_F(WeightFolderTest, FilesMayBeSymbolicLinksAsInTheHubCache) {

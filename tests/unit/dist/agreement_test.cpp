@@ -17,7 +17,8 @@ TEST(Agreement, groups_the_ranks_by_value) {
 }
 
 TEST(Agreement, shows_the_first_line_that_differs_in_a_long_value) {
-  const std::string text = describe_disagreement({{{"config", "seed: 0\nlr: 1\n"}}, {{"config", "seed: 0\nlr: 2\nx: 3\n"}}});
+  const std::string text =
+      describe_disagreement({{{"config", "seed: 0\nlr: 1\n"}}, {{"config", "seed: 0\nlr: 2\nx: 3\n"}}});
   EXPECT_NE(text.find("line 2: \"lr: 1\""), std::string::npos) << text;
   EXPECT_NE(text.find("line 2: \"lr: 2\""), std::string::npos) << text;
   EXPECT_EQ(text.find("seed"), std::string::npos) << text;

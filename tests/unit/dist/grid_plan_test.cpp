@@ -29,7 +29,7 @@ std::vector<RankFacts> cluster(int nodes, int per_node, int gpus, int tp) {
   return ranks;
 }
 
-void set_all(std::vector<RankFacts>& ranks, std::string RankFacts::* field, const std::string& value) {
+void set_all(std::vector<RankFacts>& ranks, std::string RankFacts::*field, const std::string& value) {
   for (RankFacts& rank : ranks) rank.*field = value;
 }
 
@@ -44,7 +44,8 @@ std::string refusal(const std::vector<RankFacts>& ranks) {
 
 void expect_refusal(const std::vector<RankFacts>& ranks, const std::vector<std::string>& words) {
   const std::string text = refusal(ranks);
-  for (const std::string& word : words) EXPECT_NE(text.find(word), std::string::npos) << "missing: " << word << "\nin: " << text;
+  for (const std::string& word : words)
+    EXPECT_NE(text.find(word), std::string::npos) << "missing: " << word << "\nin: " << text;
 }
 
 TEST(GridPlan, auto_takes_nccl_where_every_rank_has_its_gpu) {
@@ -103,7 +104,8 @@ TEST(GridPlan, a_broken_node_is_named_and_never_slows_the_job_silently) {
 TEST(GridPlan, cuda_must_be_there_when_asked_for) {
   auto ranks = cluster(1, 2, 0, 1);
   set_all(ranks, &RankFacts::device, "cuda");
-  expect_refusal(ranks, {"2 ranks of 2 have no usable GPU", "rank 0 on node0: no driver", "set parallel.device to cpu"});
+  expect_refusal(ranks,
+                 {"2 ranks of 2 have no usable GPU", "rank 0 on node0: no driver", "set parallel.device to cpu"});
 }
 
 TEST(GridPlan, different_nccl_libraries_are_named) {
@@ -114,7 +116,8 @@ TEST(GridPlan, different_nccl_libraries_are_named) {
 
 TEST(GridPlan, groups_divide_the_world) {
   EXPECT_EQ(refusal(cluster(1, 8, 0, 3)),
-            "8 ranks cannot be divided into tensor-parallel groups of 3: start a multiple of 3 ranks, or set parallel.tensor");
+            "8 ranks cannot be divided into tensor-parallel groups of 3: start a multiple of 3 ranks, or set "
+            "parallel.tensor");
   expect_refusal(cluster(1, 2, 0, 0), {"parallel.tensor: expected at least 1, got 0"});
 }
 
