@@ -95,10 +95,10 @@ TEST_F(WeightFolderTest, FoldersWithoutWeightsAreRefused) {
 }
 
 TEST_F(WeightFolderTest, PipeIsRefusedAtOnce) {
-  ASSERT_EQ(::mkfifo((folder_ / "model.safetensors").c_str(), 0600), 0);
-  EXPECT_THAT(error(), HasSubstr("is not a regular file"));
   ASSERT_EQ(::mkfifo((folder_ / kIndex).c_str(), 0600), 0);
   EXPECT_THAT(error(), HasSubstr("index.json: is not a regular file"));
+  ASSERT_EQ(::mkfifo((folder_ / "model.safetensors").c_str(), 0600), 0);
+  EXPECT_THAT(error(), HasSubstr("model.safetensors: is not a regular file"));
 }
 
 TEST_F(WeightFolderTest, ShardNamesThatLeaveTheFolderAreRefused) {
