@@ -9,6 +9,7 @@
 #include "dist/process_grid.h"
 #include "launch/failure.h"
 #include "launch/threads.h"
+#include "trainer/error.h"
 #include "trainer/experiment.h"
 #include "trainer/log.h"
 #include "trainer/plan_report.h"
@@ -99,7 +100,11 @@ class TrainCommand {
       trainer::begin_run(folder, config_);
     });
     training.restore();
-    training.run();
+    try {
+      training.run();
+    } catch (const trainer::DivergedError& error) {  // every rank throws it alike
+      throw AgreedFailure(error.what(), kDiverged);
+    }
     if (grid_.world_rank == 0) std::cout << trainer::summary_text(folder, trainer::summarize_run(folder)) << std::flush;
   }
 
