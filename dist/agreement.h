@@ -8,8 +8,8 @@
 
 namespace layalign::dist {
 
-/// A thing all ranks must share, and this rank's version of it: {"config", the resolved YAML}, {"encoder weights",
-/// digest}.
+/// A thing all ranks must share, and this rank's version of it:
+/// {"config", the resolved YAML}, {"encoder weights", digest}.
 using Topic = std::pair<std::string, std::string>;
 
 /// Checks that every rank brings the same topics with the same values, before the first tensor is sent.

@@ -7,10 +7,10 @@ namespace layalign::dist {
 /// How `all_reduce` joins the ranks' values.
 enum class Reduce { kSum, kMax };
 
-/// The transport of one group of ranks: the two or three calls that differ between MPI and NCCL.
-/// Header-only, so that the CUDA plug-in needs no symbol of the program.
-/// `Communicator` has checked the arguments: the tensors are contiguous, not empty, of a supported type, on the right
-/// device. Threads: one at a time, in the same order on every rank. Errors: `CommError` with the transport's own text.
+/// The transport of one group of ranks. Header-only, so that the CUDA plug-in needs no symbol of the program.
+/// `Communicator` has checked the tensors: contiguous, not empty, of a supported type, on the right device.
+/// Threads: one at a time, in the same order on every rank.
+/// Errors: `CommError` with the transport's own text.
 class Backend {
  public:
   virtual ~Backend() = default;

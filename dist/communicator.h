@@ -23,19 +23,19 @@ struct TrafficByKind {
   Traffic broadcast;
 };
 
-/// A group of ranks that exchange tensors: a cheap value, copies mean the same group.
-/// A group of one is the identity: nothing is sent, counted or copied, so one code path serves 1 and N ranks.
-/// Tensors are contiguous float32, float64, bfloat16, int64, int32 or uint8 on the group's device, of one shape and
-/// type on all ranks. Gradients: none. These calls are invisible to autograd and refuse tensors that it records; see
-/// tensor_parallel.h. Threads: one at a time, in the same order on every rank. Errors: `c10::Error` for a wrong
-/// argument; `CommError`, with the group, the operation and its number, for a failed transport.
+/// A group of ranks that exchange tensors: a cheap value, copies mean the same group. A group of one is the identity:
+/// nothing is sent, counted or copied, so one code path serves 1 and N ranks.
+/// Tensors: contiguous float32, float64, bfloat16, int64, int32 or uint8 on the group's device, alike on all ranks.
+/// Gradients: none, and tensors that autograd records are refused (see tensor_parallel.h).
+/// Threads: one at a time, in the same order on every rank.
+/// Errors: `c10::Error` for a wrong argument; `CommError` with group, operation and number for a failed transport.
 class Communicator {
  public:
   /// A group of one: rank 0 of 1.
   Communicator();
 
-  /// Rank `rank` of the `size` ranks that `backend` joins, for tensors on `device`; `backend` may be null when `size`
-  /// is 1.
+  /// Rank `rank` of the `size` ranks that `backend` joins, for tensors on `device`.
+  /// `backend` may be null when `size` is 1.
   Communicator(std::string name, int rank, int size, at::Device device, std::shared_ptr<Backend> backend);
 
   int rank() const;

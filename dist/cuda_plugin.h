@@ -11,9 +11,9 @@
 
 namespace layalign::dist {
 
-/// What the program may ask of `liblayalign_cuda.so`. A program that linked CUDA's LibTorch itself would hold 355 MB
-/// more memory a rank on machines without a GPU, so the plug-in is loaded only where device cuda is wanted. Errors:
-/// every function may throw `CommError` or `c10::Error`; program and plug-in come from one build.
+/// What the program may ask of `liblayalign_cuda.so`, which is loaded only where device cuda is wanted: linking CUDA's
+/// LibTorch would cost 355 MB of memory a rank on machines without a GPU. Program and plug-in come from one build.
+/// Errors: every function may throw `CommError` or `c10::Error`.
 struct CudaPlugin {
   static constexpr int kVersion = 1;  ///< raised with every change of this table
 

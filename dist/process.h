@@ -23,17 +23,17 @@ LaunchEnvironment read_launch_environment(const std::function<const char*(const 
 /// Errors: `CommError` that says how to start it instead.
 void check_launch(const LaunchEnvironment& launch, int mpi_ranks);
 
-/// This program as one rank of a job: starts MPI, ends it, and carries small host messages (the control channel).
-/// MPI is started only under mpirun or srun; started by hand the program is a world of one, without MPI.
-/// Collectives: `all_gather`, `broadcast`, `barrier`, `make_mpi_backend` and `finalize` are called by all ranks, in the
-/// same order. Threads: one at a time, but for `abort`, which any thread may call at any moment.
+/// This program as one rank of a job: starts MPI (only under mpirun or srun; else it is a world of one), ends it, and
+/// carries small host messages (the control channel).
+/// Collectives: all ranks call `all_gather`, `broadcast`, `barrier`, `make_mpi_backend`, `finalize` in the same order.
+/// Threads: one at a time, but for `abort`, which any thread may call at any moment.
 class Process {
  public:
   /// Errors: `CommError` for a start that cannot work (see `check_launch`), or a second `Process` in one program.
   Process();
 
-  /// Ends MPI, unless an exception is passing through: then the peers are not waiting, and `abort` or the exit ends the
-  /// job.
+  /// Ends MPI, unless an exception is passing through: MPI_Finalize would then wait for peers that are elsewhere;
+  /// `abort`, or the exit of this rank, ends the job.
   ~Process();
 
   Process(const Process&) = delete;

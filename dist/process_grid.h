@@ -26,10 +26,10 @@ struct ProcessGrid {
   Communicator world;  ///< all ranks
 };
 
-/// Arranges all ranks in groups of `tp` and gives each its device and its communicators.
-/// `device`: "auto" (CUDA if every rank has a GPU, CPU if none has one), "cpu" or "cuda"; a rank takes the GPU of its
-/// local rank. `backend`: "auto" (NCCL on CUDA, unless two ranks share a GPU; else MPI), "mpi" (CUDA tensors go through
-/// host memory) or "nccl". Call it before anything else asks LibTorch about CUDA: LibTorch remembers the answer.
+/// Arranges all ranks in groups of `tp`; gives each its device (the GPU of its local rank) and its communicators.
+/// `device`: "auto" (CUDA if every rank has a GPU, CPU if none has one), "cpu" or "cuda".
+/// `backend`: "auto" (NCCL on CUDA, but MPI where two ranks share a GPU), "mpi" (through host memory) or "nccl".
+/// Call it before anything else asks LibTorch about CUDA: LibTorch remembers the answer.
 /// Collectives: all ranks call it; it is checked on the gathered facts, so all ranks throw alike.
 /// Errors: `CommError` naming ranks and hosts.
 ProcessGrid make_grid(std::shared_ptr<Process> process, int tp, const std::string& device, const std::string& backend);
