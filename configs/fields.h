@@ -88,7 +88,7 @@ void visit_fields(S& s, auto&& visit) {
               "full: activations of the LLM are computed again in backward, less memory for more time.",
               {.choices = kRecomputes}},
         s.recompute);
-  visit(Field{"threads", "CPU threads of a rank. null: the CPUs of the node / its ranks.", kFromOne}, s.threads);
+  visit(Field{"threads", "CPU threads of a rank. null: OMP_NUM_THREADS, else an equal share of the CPUs that the ranks of a node may use.", kFromOne}, s.threads);
   visit(
       Field{"check_replicas_every", "Steps between two checks that all ranks hold the same trained weights.", kFromOne},
       s.check_replicas_every);

@@ -1,7 +1,10 @@
 #include "data/open_dataset.h"
 
 #include <optional>
+#include <span>
+#include <string_view>
 
+#include "checkpoints_tools/hash.h"
 #include "configs/paths.h"
 #include "data/error.h"
 #include "data/text_corpus.h"
@@ -23,6 +26,17 @@ class TokenizedCorpus : public Dataset {
   std::string group(int64_t index) const override {
     const auto& row = corpus_.rows[index];
     return row.group.empty() ? corpus_.origin(row) : row.group;
+  }
+
+  std::string fingerprint() const override {
+    checkpoints_tools::Xxh3 hash;
+    for (const auto& row : corpus_.rows) {
+      for (const std::string& text : {row.source, row.target, row.prompt.value_or(""), row.group, corpus_.languages[row.language]}) {
+        hash.update(text);
+        hash.update(std::string_view("\0", 1));
+      }
+    }
+    return hash.hex();
   }
 
   Sample get(int64_t index) const override {
@@ -66,6 +80,17 @@ class TokenIdCorpus : public Dataset {
   Sample get(int64_t index) const override { return samples_[index]; }
   const std::string& language(int64_t) const override { return kLanguage; }
   std::string group(int64_t index) const override { return samples_[index].origin; }
+  std::string fingerprint() const override {
+    checkpoints_tools::Xxh3 hash;
+    for (const auto& sample : samples_) {
+      for (const auto* ids : {&sample.source, &sample.prompt, &sample.target}) {
+        const int64_t count = static_cast<int64_t>(ids->size());
+        hash.update(std::as_bytes(std::span(&count, 1)));
+        hash.update(std::as_bytes(std::span(*ids)));
+      }
+    }
+    return hash.hex();
+  }
 
  private:
   static std::vector<int64_t> ids(const JsonRecord& record, const char* key, int64_t vocabulary_size, int64_t most) {

@@ -16,6 +16,9 @@ threads=$(($(nproc) / ranks))
 export OMP_NUM_THREADS=${OMP_NUM_THREADS:-$((threads > 0 ? threads : 1))}
 
 run=runs/quickstart-$(date +%Y%m%d-%H%M%S)
+for argument in "$@"; do
+  case $argument in output=* | --set=output=*) run=${argument##*output=} ;; esac
+done
 printf 'quickstart: mpirun -n %d bin/layalign-train configs/quickstart.yaml --set output=%s %s\n' "$ranks" "$run" "$*"
 status=0
 mpirun -n "$ranks" --bind-to none bin/layalign-train configs/quickstart.yaml --set "output=$run" "$@" || status=$?

@@ -39,10 +39,8 @@ class TrainCommand {
     const int64_t threads = set_up_threads(*process_, config_.parallel.threads);
     if (arguments_.dry_run) return dry_run();
     together([&] { check_world(process_->world_size()); });
-    together([&] {
-      const auto& parallel = config_.parallel;
-      grid_ = dist::make_grid(process_, static_cast<int>(parallel.tensor), parallel.device, config_.comm.backend);
-    });
+    // Communicates by itself: a rank that fails inside it ends the job.
+    grid_ = dist::make_grid(process_, static_cast<int>(config_.parallel.tensor), config_.parallel.device, config_.comm.backend);
     trainer::set_up_log(trainer::make_rank_tag(grid_.world_rank, grid_.world_size, grid_.tp_rank, grid_.dp_rank),
                         grid_.world_rank == 0);
     together([&] { experiment_ = trainer::prepare_experiment(config_); });

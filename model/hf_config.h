@@ -21,6 +21,7 @@ class HfConfig {
   const std::filesystem::path& folder() const { return folder_; }
   const std::string& model_type() const { return model_type_; }
 
+  bool has(const std::string& key) const { return fields_.contains(key); }
   /// A required positive integer.
   int64_t count(const std::string& key);
   /// A positive integer, or `fallback` where it is absent or null.

@@ -8,8 +8,10 @@ namespace {
 
 /// Mistral attends to the last `sliding_window` tokens; Qwen2 only where `use_sliding_window` is set.
 std::optional<int64_t> read_sliding_window(HfConfig& config) {
+  const bool is_mistral = config.model_type() == "mistral";
+  if (is_mistral && !config.has("sliding_window")) return 4096;  // transformers' default; null means none
   const bool has_window = !config.value("sliding_window").is_null();
-  const bool used = config.model_type() == "mistral" || config.flag_or("use_sliding_window", false);
+  const bool used = is_mistral || config.flag_or("use_sliding_window", false);
   config.ignore({"max_window_layers", "use_sliding_window"});
   const auto& layer_types = config.value("layer_types");
   bool sliding_layer = false;

@@ -73,7 +73,8 @@ struct CrossEntropy : torch::autograd::Function<CrossEntropy> {
 
   static variable_list backward(AutogradContext* context, const variable_list& grads) {
     const auto gradient_ND = context->get_saved_variables()[0];
-    return {gradient_ND * grads[0].unsqueeze(1).to(gradient_ND.scalar_type()), {}, {}, {}, {}};
+    // The scale (one over the label tokens) stays float32: rounded to bfloat16 it would bend every gradient alike.
+    return {(gradient_ND.to(at::kFloat) * grads[0].unsqueeze(1)).to(gradient_ND.scalar_type()), {}, {}, {}, {}};
   }
 };
 

@@ -57,6 +57,7 @@ PreparedStage prepare_stage(const configs::StageConfig& config, const configs::R
   PreparedStage stage;
   stage.config = config;
   stage.dataset = data::open_dataset(config, run.data, run.folder, vocabulary);
+  stage.corpus_fingerprint = stage.dataset->fingerprint();
   const int64_t size = stage.dataset->size();
   stage.split = data::split_by_group(*stage.dataset, resolve_dev_size(config, size), static_cast<uint64_t>(run.seed));
   const auto train_size = static_cast<int64_t>(stage.split.train.size());
@@ -79,15 +80,7 @@ std::vector<std::pair<std::string, std::string>> Experiment::agreement() const {
     const auto path = folder / "config.json";
     topics.emplace_back(path.string(), configs::read_text_file(path.string()));
   }
-  for (const auto& stage : stages) {
-    // Ends and middle of the corpus stand for it: a full pass would tokenise everything.
-    std::string corpus = std::to_string(stage.dataset->size()) + " samples";
-    for (int64_t i : {int64_t{0}, stage.dataset->size() / 2, stage.dataset->size() - 1}) {
-      corpus += "\n" + stage.dataset->get(i).origin;
-      for (int64_t id : stage.dataset->get(i).target) corpus += " " + std::to_string(id);
-    }
-    topics.emplace_back("corpus of stage " + stage.config.name, corpus);
-  }
+  for (const auto& stage : stages) topics.emplace_back("corpus of stage " + stage.config.name, stage.corpus_fingerprint);
   return topics;
 }
 

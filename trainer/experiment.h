@@ -20,6 +20,7 @@ namespace layalign::trainer {
 struct PreparedStage {
   configs::StageConfig config;
   std::unique_ptr<data::Dataset> dataset;
+  std::string corpus_fingerprint;
   data::Split split;
   int64_t steps_per_epoch = 0;
   int64_t total_steps = 0;

@@ -107,7 +107,7 @@ void TrainStep::diverged(std::span<const data::Sample> samples, const std::vecto
   });
   const auto reports = grid_.process ? grid_.process->all_gather(found) : std::vector<std::string>{found};
   std::string message = "step " + std::to_string(number) + ": loss " + std::to_string(result.loss) + ", gradient norm " +
-                        std::to_string(result.grad_norm) + "; nothing was updated or saved.";
+                        std::to_string(result.grad_norm) + "; this step updated and saved nothing.";
   for (size_t rank = 0; rank < reports.size(); ++rank) {
     if (!reports[rank].empty()) message += "\nrank " + std::to_string(rank) + ":" + reports[rank];
   }

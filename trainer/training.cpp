@@ -12,6 +12,7 @@
 #include "dist/agreement.h"
 #include "dist/device.h"
 #include "dist/error.h"
+#include "trainer/error.h"
 #include "trainer/log.h"
 #include "trainer/schedule.h"
 #include "trainer/summary.h"
@@ -106,12 +107,22 @@ std::optional<TrainingState> Training::find_state() const {
     throw configs::ConfigError(folder_.output().string() +
                                ": its checkpoints were made with other model weights; choose another output");
   }
+  if (state->corpus_fingerprints != corpus_fingerprints()) {
+    throw configs::ConfigError(folder_.output().string() +
+                               ": the corpus has changed since this run began; bring it back, or choose another output");
+  }
   log_info("resuming after step " + std::to_string(state->step) + " of stage " +
            experiment_.stages[state->stage_index].config.name);
   if (state->world_size != grid_.world_size || state->tp_size != grid_.tp_size || state->threads != threads_) {
     log_warn("the checkpoint was made with another grid or number of threads: results agree up to rounding, not bit by bit");
   }
   return state;
+}
+
+std::vector<std::string> Training::corpus_fingerprints() const {
+  std::vector<std::string> fingerprints;
+  for (const auto& stage : experiment_.stages) fingerprints.push_back(stage.corpus_fingerprint);
+  return fingerprints;
 }
 
 void Training::share_position() {
@@ -197,6 +208,10 @@ StepMetrics Training::train_step(const PreparedStage& stage) {
 void Training::evaluate(const PreparedStage& stage) {
   const auto start = std::chrono::steady_clock::now();
   const auto found = evaluate_perplexity(grid_, step_->models(), *stage.dataset, stage.split.dev, stage.config.micro_batch);
+  if (!std::isfinite(found.loss)) {
+    throw DivergedError("step " + std::to_string(steps_done_) + " of stage " + stage.config.name + ": the held-out loss is " +
+                        std::to_string(found.loss) + ". Lower lr, or use precision float32");
+  }
   const bool best = found.perplexity < best_perplexity_;
   if (best) best_perplexity_ = found.perplexity;
   if (!is_first()) return;
@@ -234,6 +249,7 @@ void Training::save() {
   state.layout = trainables_->layout();
   state.encoder_fingerprint = encoder_->fingerprint();
   state.llm_fingerprint = llm_->fingerprint();
+  state.corpus_fingerprints = corpus_fingerprints();
   state.elapsed_s = elapsed_before_s_ + seconds_since(start_);
   state.world_size = grid_.world_size;
   state.tp_size = grid_.tp_size;

@@ -47,6 +47,7 @@ class Training {
   void agree_on_models();
   void initialise();
   std::optional<TrainingState> find_state() const;
+  std::vector<std::string> corpus_fingerprints() const;
   void share_position();
   void share(const at::Tensor& target, const at::Tensor& value) const;
   void run_stage(const PreparedStage& stage);

@@ -72,6 +72,7 @@ std::string state_text(const TrainingState& state) {
               {"elapsed_s", state.elapsed_s},
               {"encoder_fingerprint", state.encoder_fingerprint},
               {"llm_fingerprint", state.llm_fingerprint},
+              {"corpus_fingerprints", state.corpus_fingerprints},
               {"world_size", state.world_size},
               {"tp_size", state.tp_size},
               {"threads", state.threads},
@@ -88,6 +89,7 @@ TrainingState parse_state(const nlohmann::json& json) {
   state.elapsed_s = json.at("elapsed_s").get<double>();
   state.encoder_fingerprint = json.at("encoder_fingerprint").get<std::string>();
   state.llm_fingerprint = json.at("llm_fingerprint").get<std::string>();
+  state.corpus_fingerprints = json.at("corpus_fingerprints").get<std::vector<std::string>>();
   state.world_size = json.at("world_size").get<int64_t>();
   state.tp_size = json.at("tp_size").get<int64_t>();
   state.threads = json.at("threads").get<int64_t>();

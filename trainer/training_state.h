@@ -21,6 +21,7 @@ struct TrainingState {
   at::Tensor masters, exp_avg, exp_avg_sq;  ///< float32 [N]: trainables and AdamW's moments, whole on every rank
   TrainableLayout layout;                   ///< of the three
   std::string encoder_fingerprint, llm_fingerprint;  ///< of the frozen weights
+  std::vector<std::string> corpus_fingerprints;      ///< of the stages' corpora
   double elapsed_s = 0;                              ///< of training, resumes included
   int64_t world_size = 1, tp_size = 1, threads = 1;  ///< a resume is bit-exact where these are equal
 };

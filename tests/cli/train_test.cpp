@@ -25,6 +25,14 @@ std::string corpus(const std::string& broken = "") {
   return text;
 }
 
+std::vector<double> losses(const std::string& metrics) {
+  std::vector<double> found;
+  for (size_t at = metrics.find("\"loss\":"); at != std::string::npos; at = metrics.find("\"loss\":", at + 1)) {
+    found.push_back(std::stod(metrics.substr(at + 7)));
+  }
+  return found;
+}
+
 class Train : public testing::Test {
  protected:
   /// A config with one stage over corpus.jsonl: 6 samples, batches of 2, 2 epochs, so 6 steps.
@@ -98,14 +106,7 @@ TEST_F(Train, ResumeEqualsTheUninterruptedRun) {
   EXPECT_EQ(read_file(output() / "1-only/trainables.safetensors"), whole);
   const auto after = read_file(output() / "metrics.jsonl");
   EXPECT_EQ(std::count(after.begin(), after.end(), '\n'), 6);
-  // Losses are the same to the last digit; times are not.
-  const auto losses = [](const std::string& text) {
-    std::vector<std::string> found;
-    for (size_t at = text.find("\"loss\":"); at != std::string::npos; at = text.find("\"loss\":", at + 1)) {
-      found.push_back(text.substr(at, text.find(',', at) - at));
-    }
-    return found;
-  };
+  // To the last digit printed, which is every float32 exactly.
   EXPECT_EQ(losses(after), losses(metrics));
 }
 
@@ -201,9 +202,41 @@ TEST_F(Train, DivergenceStopsAllRanksAndNamesTheSamples) {
 
 TEST_F(Train, DataParallelRanksGiveTheSameLosses) {
   ASSERT_EQ(train(1, config()).code, 0);
-  const auto one = read_file(output() / "1-only/trainables.safetensors");
+  const auto one = losses(read_file(output() / "metrics.jsonl"));
   ASSERT_EQ(train(2, config() + " --set output=" + folder.path("two").string()).code, 0);
-  EXPECT_EQ(read_file(folder.path("two") / "1-only/trainables.safetensors").size(), one.size());
+  const auto two = losses(read_file(folder.path("two") / "metrics.jsonl"));
+  ASSERT_EQ(one.size(), two.size());
+  // Sums regrouped; AdamW with eps 1e-8 amplifies the rounding of near-zero gradients from the second step on.
+  for (size_t i = 0; i < one.size(); ++i) EXPECT_NEAR(two[i], one[i], (i == 0 ? 1e-5 : 2e-3) * one[i]) << "step " << i;
+}
+
+TEST_F(Train, AChangedCorpusIsNotResumed) {
+  const auto path = config();
+  ASSERT_EQ(train(1, path).code, 0);
+  fs::remove(output() / "summary.json");
+  replace_in_file(folder.path("corpus.jsonl"), "[5, 10, 1]", "[5, 11, 1]");
+  const auto outcome = train(1, path);
+  EXPECT_EQ(outcome.code, 2) << outcome.output;
+  EXPECT_THAT(outcome.output, HasSubstr("the corpus has changed"));
+}
+
+TEST_F(Train, TwoStagesOfTextResumeAcrossTheirBorder) {
+  const std::string set = " --set parallel.tensor=1 --set stages.0.max_steps=2 --set stages.1.max_steps=2 --set checkpoint.every=1"
+                          " --set stages.0.global_batch=8 --set stages.1.global_batch=8 --set stages.0.dev_size=18"
+                          " --set stages.1.dev_size=20 --set output=" + output().string();
+  const std::string arguments = LAYALIGN_SOURCE_DIR "/configs/quickstart.yaml" + set;
+  const auto outcome = train(1, arguments);
+  ASSERT_EQ(outcome.code, 0) << outcome.output;
+  EXPECT_THAT(outcome.output, HasSubstr("Swahili"));
+  const auto last = read_file(output() / "2-task/trainables.safetensors");
+  EXPECT_NE(read_file(output() / "1-translation/trainables.safetensors"), last);
+  // As if it had been killed between the stages.
+  fs::remove(output() / "summary.json");
+  fs::remove_all(output() / "2-task");
+  ASSERT_EQ(train(1, arguments).code, 0);
+  EXPECT_EQ(read_file(output() / "2-task/trainables.safetensors"), last);
+  const auto metrics = read_file(output() / "metrics.jsonl");
+  EXPECT_EQ(std::count(metrics.begin(), metrics.end(), '\n'), 4);
 }
 
 }  // namespace

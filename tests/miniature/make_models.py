@@ -2,10 +2,10 @@
 """Make the two tiny frozen models of the quickstart from the text in data/: a multilingual encoder and an English LLM.
 
     pip install -r requirements.txt
-    python make_models.py --out models [--steps 600 450] [--seed 0]
+    python make_models.py --out models [--steps 900 450] [--seed 0]
 
 Both are Hugging Face folders, with bfloat16 weights and the SentencePiece tokenizer that belongs to them:
-    OUT/encoder   mT5 encoder, trained to say in any of ten languages which English words a question has
+    OUT/encoder   mT5 encoder, trained as the encoder of a translation model from ten languages into English
     OUT/llm       Llama, trained on English only: the question alone, and the math prompt followed by the answer
 The problems that held_out.txt names, in all languages, are kept out of the tokenizers and of the training; the
 figures printed are of those problems. README.md says how the shipped folders were made.
@@ -128,45 +128,46 @@ def save(model, folder, tokenizer_config):
 # The encoder -----------------------------------------------------------------------------------------------------
 
 def make_encoder(problems, held_out, folder, english_tokenizer, steps, seed):
-    """Trained to translate without word order: each state of the question gives a distribution over the LLM's tokens, and
-    a token of the English question is drawn from the mean of them (IBM model 1 with an encoder). A decoder would be of no
-    use here: it learns nine hundred English questions by heart and ignores the encoder."""
+    """Trained as the encoder of a translation model whose decoder (thrown away) writes the LLM's English tokens."""
     tokenizer = train_tokenizer([p[language] for p in problems for language in LANGUAGES], folder, "spiece.model", 4000,
                                 model_type="unigram", character_coverage=0.9995, pad_id=0, eos_id=1, unk_id=2, bos_id=-1)
     config = transformers.MT5Config(
         vocab_size=tokenizer.get_piece_size(), d_model=128, d_kv=32, d_ff=256, num_layers=4, num_decoder_layers=1,
         num_heads=4, dropout_rate=0.0, feed_forward_proj="gated-gelu")
     encoder = transformers.MT5EncoderModel(config)
-    to_english = torch.nn.Linear(config.d_model, english_tokenizer.get_piece_size())
+    decoder = transformers.MT5Model(config).decoder
+    english = torch.nn.Embedding(english_tokenizer.get_piece_size(), config.d_model)  # in, and tied, out
 
-    def pair(question, english):
-        return tokenizer.encode(question) + [1], english_tokenizer.encode(english)
+    def pair(question, english_question):
+        return tokenizer.encode(question) + [1], [1] + english_tokenizer.encode(english_question) + [2]
 
     def draw(count):
         drawn = [(rng.choice(problems), rng.choice(LANGUAGES)) for _ in range(count)]
         return [pair(*renumbered(p, language, rng)[:2]) for p, language in drawn]
 
-    def loss(batch):
+    def loss(batch, reduction="mean"):
         source, target = padded([s for s, _ in batch], 0), padded([t for _, t in batch], IGNORED)
-        real = source != 0
-        states = encoder(input_ids=source, attention_mask=real.long()).last_hidden_state
-        each = F.log_softmax(to_english(states), -1)
-        each = each.gather(2, target.clamp(min=0)[:, None].expand(-1, source.shape[1], -1))
-        mean = each.masked_fill(~real[:, :, None], -math.inf).logsumexp(1) - real.sum(1, keepdim=True).log()
-        return -mean[target != IGNORED].mean()
+        mask = (source != 0).long()
+        states = encoder(input_ids=source, attention_mask=mask).last_hidden_state
+        hidden = decoder(inputs_embeds=english(target[:, :-1].clamp(min=0)), encoder_hidden_states=states,
+                         encoder_attention_mask=mask, use_cache=False).last_hidden_state
+        labelled = target[:, 1:] != IGNORED
+        logits = hidden[labelled] @ english.weight.T * config.d_model ** -0.5
+        return F.cross_entropy(logits, target[:, 1:][labelled], reduction=reduction)
 
     rng = random.Random(seed)
     batches = grouped_by_length(draw, 32, rng)
-    train("encoder", [*encoder.parameters(), *to_english.parameters()], lambda: loss(next(batches)), steps, 3e-3)
+    parameters = [*encoder.parameters(), *decoder.parameters(), *english.parameters()]
+    train("encoder", parameters, lambda: loss(next(batches)), steps, 3e-3)
     config.is_encoder_decoder = True  # MT5EncoderModel clears it, but an mT5's own config says so
     config.dropout_rate = 0.1
     save(encoder, folder, {"tokenizer_class": "T5Tokenizer", "extra_ids": 0, "model_max_length": 512})
     encoder.float()
     with torch.no_grad():
         for language in LANGUAGES:
-            right = loss([pair(p[language], p["English"]) for p in held_out])
-            wrong = loss([pair(p[language], q["English"]) for p, q in zip(held_out, held_out[1:] + held_out[:1])])
-            print(f"encoder: held-out loss an English token from {language}: {right:.4f}; from another problem: {wrong:.4f}")
+            batch = [pair(p[language], p["English"]) for p in held_out]
+            mean = loss(batch, "sum") / sum(len(target) - 1 for _, target in batch)
+            print(f"encoder: held-out loss a token into English from {language}: {mean:.4f}")
 
 
 # The LLM ---------------------------------------------------------------------------------------------------------
@@ -218,7 +219,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=pathlib.Path, default=here / "data")
     parser.add_argument("--out", type=pathlib.Path, required=True)
-    parser.add_argument("--steps", type=int, nargs=2, default=[600, 450], metavar=("ENCODER", "LLM"))
+    parser.add_argument("--steps", type=int, nargs=2, default=[900, 450], metavar=("ENCODER", "LLM"))
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--threads", type=int, default=1, help="the shipped folders were made with one")
     arguments = parser.parse_args()

@@ -33,6 +33,7 @@ TrainingState state_at(int64_t stage_index, int64_t step) {
   state.exp_avg_sq = at::arange(11, at::kFloat) * 1e-20;
   state.encoder_fingerprint = "0123abcd";
   state.llm_fingerprint = "feed";
+  state.corpus_fingerprints = {"one", "two"};
   state.best_perplexity = 1.0 / 3.0;
   state.elapsed_s = 12.25;
   state.world_size = 4;
@@ -75,6 +76,7 @@ TEST(TrainingState, ComesBackBitForBit) {
   EXPECT_EQ(found->elapsed_s, saved.elapsed_s);
   EXPECT_EQ(found->encoder_fingerprint, saved.encoder_fingerprint);
   EXPECT_EQ(found->llm_fingerprint, saved.llm_fingerprint);
+  EXPECT_EQ(found->corpus_fingerprints, saved.corpus_fingerprints);
   EXPECT_EQ(found->world_size, 4);
   EXPECT_EQ(found->tp_size, 2);
   EXPECT_EQ(found->threads, 3);
