@@ -24,8 +24,8 @@ Outcome run_command(const std::string& command) {
 
 Outcome train(int ranks, const std::string& arguments) {
   const std::string program = LAYALIGN_BINARY_DIR "/layalign-train " + arguments;
-  const std::string launcher = LAYALIGN_SOURCE_DIR "/tests/mpirun.sh -n " + std::to_string(ranks) + " ";
-  return run_command(ranks == 1 ? program : launcher + program);
+  const std::string launcher = ranks == 1 ? "" : "tests/mpirun.sh -n " + std::to_string(ranks) + " ";
+  return run_command("cd " LAYALIGN_SOURCE_DIR " && " + launcher + program);
 }
 
 WorkFolder::WorkFolder() {

@@ -14,7 +14,7 @@ struct Outcome {
 /// Runs a shell command line to its end.
 Outcome run_command(const std::string& command);
 
-/// `mpirun -n ranks layalign-train arguments`, or the program alone for one rank.
+/// `mpirun -n ranks layalign-train arguments`, or the program alone for one rank, from the repository's folder.
 Outcome train(int ranks, const std::string& arguments);
 
 /// A folder of a test's own, removed when the test ends.
