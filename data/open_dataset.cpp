@@ -25,7 +25,7 @@ class TokenizedCorpus : public Dataset {
   const std::string& language(int64_t index) const override { return corpus_.languages[corpus_.rows[index].language]; }
   std::string group(int64_t index) const override {
     const auto& row = corpus_.rows[index];
-    return row.group.empty() ? corpus_.origin(row) : row.group;
+    return row.group.empty() ? "row " + std::to_string(index) : row.group;  // many rows may stand on one line
   }
 
   std::string fingerprint() const override {
