@@ -33,7 +33,6 @@ function(layalign_find_library target header library)
   add_library(${target} UNKNOWN IMPORTED GLOBAL)
   set_target_properties(${target} PROPERTIES IMPORTED_LOCATION ${${library}_LIBRARY})
 endfunction()
-layalign_find_library(layalign::sentencepiece sentencepiece_processor.h sentencepiece)
 layalign_find_library(layalign::xxhash xxhash.h xxhash)
 
 if(LAYALIGN_TESTS)

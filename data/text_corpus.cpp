@@ -40,6 +40,15 @@ class Builder {
 
   bool is_full(int32_t language) const { return config_.train_num && counts_[language] >= *config_.train_num; }
 
+  /// Whether no further row can be wanted.
+  bool is_complete() const {
+    if (config_.languages.empty()) return false;
+    for (size_t i = 0; i < counts_.size(); ++i) {
+      if (!is_full(static_cast<int32_t>(i))) return false;
+    }
+    return true;
+  }
+
   void add(TextRow row) {
     if (is_full(row.language)) return;
     ++counts_[row.language];
@@ -128,9 +137,9 @@ void read_metamath(const fs::path& root, Builder* builder) {
   const int32_t file = builder->add_file(path);
   for_each_in_array(path, [&](const JsonRecord& record) {
     if (const auto language = builder->wanted(record.text("lang"))) {
-      builder->add({record.text("query"), record.text("response"), {}, {}, *language, file, record.line});
+      builder->add({record.text("query"), record.text("response"), {}, {}, *language, file, record.line, record.item});
     }
-    return true;
+    return !builder->is_complete();
   });
 }
 
@@ -139,13 +148,13 @@ std::string x_csqa_question(const JsonRecord& record) {
   const auto question = record.fields.find("question");
   const auto wrong = [&](const std::string& what) { return DataError(record.where + ": " + what); };
   if (question == record.fields.end() || !question->is_object()) throw wrong("field 'question' must be an object");
-  const JsonRecord inner{*question, record.line, record.where};
+  const JsonRecord inner{*question, record.line, record.item, record.where};
   const auto choices = question->find("choices");
   if (choices == question->end() || !choices->is_array()) throw wrong("field 'question.choices' must be an array");
   std::vector<std::string> options;
   for (const auto& choice : *choices) {
     if (!choice.is_object()) throw wrong("a choice must be an object with 'text'");
-    options.push_back(JsonRecord{choice, record.line, record.where}.text("text"));
+    options.push_back(JsonRecord{choice, record.line, record.item, record.where}.text("text"));
   }
   return x_csqa_prompt(inner.text("stem"), options);
 }
@@ -178,9 +187,9 @@ void read_xnli(const fs::path& root, Builder* builder) {
   for_each_in_array(path, [&](const JsonRecord& record) {
     if (const auto language = builder->wanted(record.text("language"))) {
       builder->add({xnli_prompt(record.text("sentence1"), record.text("sentence2")), xnli_label(record), {}, {}, *language, file,
-                    record.line});
+                    record.line, record.item});
     }
-    return true;
+    return !builder->is_complete();
   });
 }
 
@@ -225,7 +234,7 @@ void read_jsonl(const fs::path& path, Builder* builder) {
       row.prompt = record.text("prompt");
     }
     builder->add(std::move(row));
-    return true;
+    return !builder->is_complete();
   });
 }
 
@@ -241,7 +250,7 @@ std::string TextCorpus::prompt(const TextRow& row) const {
   return row.source;
 }
 
-std::string TextCorpus::origin(const TextRow& row) const { return files[row.file] + ":" + std::to_string(row.line); }
+std::string TextCorpus::origin(const TextRow& row) const { return place(files[row.file], row.line, row.item); }
 
 TextCorpus read_text_corpus(const configs::CorpusConfig& config, const fs::path& root, const fs::path& path) {
   Builder builder(config);

@@ -19,6 +19,7 @@ struct TextRow {
   int32_t language = 0;               ///< index in TextCorpus::languages
   int32_t file = 0;                   ///< index in TextCorpus::files
   int64_t line = 0;
+  int64_t item = 0;  ///< see JsonRecord::item
 };
 
 /// How a row without a prompt of its own gets one.
@@ -32,7 +33,7 @@ struct TextCorpus {
   std::vector<TextRow> rows;
 
   std::string prompt(const TextRow& row) const;
-  /// "file:line"
+  /// Where the row stands: "file:line", in an array "file:line (item n)".
   std::string origin(const TextRow& row) const;
 };
 

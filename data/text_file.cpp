@@ -17,8 +17,6 @@ std::string read(const std::filesystem::path& path) {
   }
 }
 
-std::string place(const std::filesystem::path& path, int64_t line) { return path.string() + ":" + std::to_string(line); }
-
 void check_text(std::string_view line, const std::filesystem::path& path, int64_t number) {
   if (number == 1 && line.starts_with("\xEF\xBB\xBF")) {
     throw DataError(place(path, number) + ": the file begins with a byte order mark; save it as UTF-8 without one");
@@ -31,8 +29,8 @@ void check_text(std::string_view line, const std::filesystem::path& path, int64_
   }
 }
 
-JsonRecord parse_record(std::string_view text, const std::filesystem::path& path, int64_t line) {
-  JsonRecord record{{}, line, place(path, line)};
+JsonRecord parse_record(std::string_view text, const std::filesystem::path& path, int64_t line, int64_t item = 0) {
+  JsonRecord record{{}, line, item, place(path, line, item)};
   try {
     record.fields = configs::parse_json(text, record.where);
   } catch (const std::exception& error) {
@@ -83,6 +81,10 @@ void for_each_line(const std::filesystem::path& path, const std::function<bool(s
   }
 }
 
+std::string place(const std::string& path, int64_t line, int64_t item) {
+  return path + ":" + std::to_string(line) + (item == 0 ? "" : " (item " + std::to_string(item) + ")");
+}
+
 std::string JsonRecord::text(const char* key) const {
   const auto found = fields.find(key);
   if (found == fields.end()) throw DataError(where + ": field '" + key + "' is missing");
@@ -109,16 +111,19 @@ void for_each_in_array(const std::filesystem::path& path, const std::function<bo
   size_t at = skip_space(text, 0, &line);
   if (at == text.size() || text[at] != '[') refuse("expected a JSON array of objects");
   at = skip_space(text, at + 1, &line);
-  if (at < text.size() && text[at] == ']') return;
-  while (true) {
+  const auto finish = [&] {
+    if (skip_space(text, at + 1, &line) != text.size()) refuse("text after the closing ']' of the array");
+  };
+  if (at < text.size() && text[at] == ']') return finish();
+  for (int64_t item = 1;; ++item) {
     if (at == text.size() || text[at] != '{') refuse("expected a JSON object");
     const size_t end = end_of_object(text, at);
     if (end == std::string::npos) refuse("the file ends inside this object; is it complete?");
     const std::string_view object(text.data() + at, end - at);
-    if (!visit(parse_record(object, path, line))) return;
+    if (!visit(parse_record(object, path, line, item))) return;
     line += std::count(object.begin(), object.end(), '\n');
     at = skip_space(text, end, &line);
-    if (at < text.size() && text[at] == ']') return;
+    if (at < text.size() && text[at] == ']') return finish();
     if (at == text.size() || text[at] != ',') refuse("expected ',' or ']' after an object; is the file complete?");
     at = skip_space(text, at + 1, &line);
   }

@@ -17,7 +17,8 @@ void for_each_line(const std::filesystem::path& path, const std::function<bool(s
 struct JsonRecord {
   nlohmann::json fields;
   int64_t line = 0;   ///< the line on which it begins
-  std::string where;  ///< "file:line"
+  int64_t item = 0;   ///< its number in the file's array, from 1; 0 in a JSONL file. An array may stand on one line.
+  std::string where;  ///< "file:line", in an array "file:line (item n)"
 
   /// A text field. Errors: DataError naming file, line and field when it is missing or no string.
   std::string text(const char* key) const;
@@ -28,6 +29,9 @@ struct JsonRecord {
 /// Calls `visit` for each object of a JSONL file (blank lines are passed over) until it returns false.
 /// Errors: DataError with file and line.
 void for_each_jsonl(const std::filesystem::path& path, const std::function<bool(const JsonRecord&)>& visit);
+
+/// "file:line", with " (item n)" where `item` is not 0.
+std::string place(const std::string& path, int64_t line, int64_t item = 0);
 
 /// The same for a file that is one JSON array of objects; they are parsed one at a time.
 void for_each_in_array(const std::filesystem::path& path, const std::function<bool(const JsonRecord&)>& visit);

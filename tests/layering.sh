@@ -34,7 +34,6 @@ owners=(
   'nccl\.h[>"]' dist/ NCCL
   '(cuda\.h|cuda_runtime|c10/cuda/|ATen/cuda/)' dist/ CUDA
   'hdf5' data/ HDF5
-  'sentencepiece' data/ SentencePiece
   'yaml-cpp/' configs/ yaml-cpp
   'CLI/' launch/ CLI11
   'spdlog/' trainer/log.cpp spdlog

@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include <fstream>
+#include <set>
 
 #include "data/error.h"
 #include "data/open_dataset.h"
@@ -83,6 +84,34 @@ TEST_F(Corpora, MetamathTakesTheFirstRowsOfEachLanguage) {
 TEST_F(Corpora, ATruncatedArrayIsNamedWithItsLine) {
   const auto path = write("query_translation/metamath_615k.json", "[\n{\"query\": \"q\", \"response\": \"r\", \"lang\": \"Thai\"},\n{\"query\": \"q");
   EXPECT_THAT(refusal({.format = "metamath"}), HasSubstr(path.string() + ":3"));
+}
+
+TEST_F(Corpora, TextAfterTheArrayIsRefused) {
+  write("query_translation/metamath_615k.json", "[{\"query\": \"q\", \"response\": \"r\", \"lang\": \"Thai\"}]\n]\n");
+  EXPECT_THAT(refusal({.format = "metamath"}), HasSubstr("metamath_615k.json:2: text after the closing ']'"));
+}
+
+TEST_F(Corpora, AnArrayOnOneLineHasAGroupAndAnOriginARow) {
+  std::string text = "[";
+  for (int i = 1; i <= 4; ++i) {
+    text += (i == 1 ? "" : ", ") + std::string("{\"query\": \"q\", \"response\": \"r\", \"lang\": \"Thai\"}");
+  }
+  write("query_translation/metamath_615k.json", text + "]");
+  configs::StageConfig stage;
+  stage.corpus = {.format = "metamath"};
+  const auto dataset = open_dataset(stage, {.root = root.string()}, root, {});
+  std::set<std::string> groups;
+  for (int64_t i = 0; i < dataset->size(); ++i) groups.insert(dataset->group(i));
+  EXPECT_EQ(groups.size(), 4u);
+  const auto corpus = read({.format = "metamath"});
+  EXPECT_THAT(corpus.origin(corpus.rows[2]), testing::EndsWith("metamath_615k.json:1 (item 3)"));
+}
+
+TEST_F(Corpora, ReadingStopsWhenEveryLanguageIsFull) {
+  // What stands behind the last wanted row is not read: an array is 400 MB.
+  write("query_translation/metamath_615k.json", "[{\"query\": \"q\", \"response\": \"r\", \"lang\": \"Thai\"}, broken");
+  EXPECT_EQ(read({.format = "metamath", .languages = {"Thai"}, .train_num = 1}).rows.size(), 1u);
+  EXPECT_THAT(refusal({.format = "metamath", .languages = {"Thai"}, .train_num = 2}), HasSubstr("expected a JSON object"));
 }
 
 TEST_F(Corpora, XCsqaReadsTheWholeQuestion) {
