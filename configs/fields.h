@@ -35,7 +35,12 @@ inline constexpr Rule kFromOne{.low = 1};
 inline constexpr Rule kPositive{.low = 0, .low_is_open = true};
 inline constexpr Rule kFraction{.low = 0, .high = 1};
 
+inline constexpr std::array<std::string_view, 3> kMappings{"mlp", "linear", "none"};
+inline constexpr std::array<std::string_view, 3> kAligners{"layer_wise", "uniform_mean", "none"};
 inline constexpr std::array<std::string_view, 2> kStructures{"Linear", "MLP"};
+inline constexpr std::array<std::string_view, 3> kGates{"scalar", "dynamic", "none"};
+inline constexpr std::array<std::string_view, 4> kEvalTasks{"mgsm", "msvamp", "x_csqa", "xnli"};
+inline constexpr std::array<std::string_view, 2> kBests{"perplexity", "accuracy"};
 inline constexpr std::array<std::string_view, 3> kDevices{"auto", "cpu", "cuda"};
 inline constexpr std::array<std::string_view, 2> kPrecisions{"float32", "bfloat16"};
 inline constexpr std::array<std::string_view, 2> kRecomputes{"none", "full"};
@@ -52,16 +57,29 @@ concept MaybeConst = std::same_as<std::remove_const_t<T>, S>;
 
 template <MaybeConst<ModelConfig> S>
 void visit_fields(S& s, auto&& visit) {
-  visit(Field{"encoder", "Hugging Face folder of the frozen multilingual encoder (mT5, T5).", kRequired}, s.encoder);
-  visit(Field{"llm", "Hugging Face folder of the frozen decoder-only LLM (Llama, Mistral, Qwen2).", kRequired}, s.llm);
+  visit(Field{"encoder", "Hugging Face folder of the frozen multilingual encoder.", kRequired}, s.encoder);
+  visit(Field{"llm", "Hugging Face folder of the frozen decoder-only LLM.", kRequired}, s.llm);
   visit(Field{"encoder_layers",
               "Encoder states that the aligner reads: 0 is the embedding output, n the state after the final norm. "
-              "default: 0 to n-1; all: 0 to n."},
+              "default: 0 to n-1; first 8, middle 8, last 8: so many of those; all: 0 to n."},
         s.encoder_layers);
   visit(Field{"language_layers", "LLM layers that get fusion attention, from 0. default and all: every layer."},
         s.language_layers);
-  visit(Field{"structure", "The layer-wise aligner: MLP adds one more layer to Linear.", {.choices = kStructures}},
-        s.structure);
+  visit(Field{"mapping",
+              "From encoder states to input tokens of the LLM. none: the LLM reads the text alone, the encoder reaches it "
+              "through the aligner.",
+              {.choices = kMappings}},
+        s.mapping);
+  visit(Field{"aligner",
+              "Which mix of the encoder's layers the fusion attends to. layer_wise: learned for each LLM layer; "
+              "uniform_mean: their mean; none: no fusion.",
+              {.choices = kAligners}},
+        s.aligner);
+  visit(Field{"structure", "The aligner: MLP adds one more layer to Linear.", {.choices = kStructures}}, s.structure);
+  visit(Field{"gate",
+              "What scales the fusion. scalar: a number a layer; dynamic: a linear function of the hidden state; none: nothing.",
+              {.choices = kGates}},
+        s.gate);
   visit(Field{"init", "Trainables to start from: a .safetensors file or a checkpoint folder. null: from the seed."},
         s.init);
   visit(
@@ -175,6 +193,17 @@ void visit_fields(S& s, auto&& visit) {
   visit(Field{"keep", "Newest checkpoints that are kept.", kFromOne}, s.keep);
 }
 
+template <MaybeConst<EvalConfig> S>
+void visit_fields(S& s, auto&& visit) {
+  visit(Field{"tasks", "Benchmarks that are scored while training, by generation: mgsm, msvamp, x_csqa, xnli. []: none."}, s.tasks);
+  visit(Field{"every", "Steps between two such evaluations. null: only at the end of each stage.", kFromOne}, s.every);
+  visit(Field{"languages", "By English name. []: all whose test file is there."}, s.languages);
+  visit(Field{"limit", "First samples to take of each language. null: all.", kFromOne}, s.limit);
+  visit(Field{"max_new_tokens", "Tokens to generate at most.", kFromOne}, s.max_new_tokens);
+  visit(Field{"batch", "Samples that a data-parallel rank generates for at once: memory, not results.", kFromOne}, s.batch);
+  visit(Field{"best", "What decides which trained weights are kept as best.", {.choices = kBests}}, s.best);
+}
+
 template <MaybeConst<LogConfig> S>
 void visit_fields(S& s, auto&& visit) {
   visit(Field{"every", "Steps between two printed lines; metrics.jsonl has a line every step.", kFromOne}, s.every);
@@ -198,6 +227,7 @@ void visit_fields(S& s, auto&& visit) {
   visit(Field{"optimizer", "AdamW and the gradient."}, s.optimizer);
   visit(Field{"schedule", "The learning rate over the steps of a stage."}, s.schedule);
   visit(Field{"checkpoint", "How often the run is saved."}, s.checkpoint);
+  visit(Field{"eval", "Benchmarks scored by generation."}, s.eval);
   visit(Field{"log", "How often the run reports."}, s.log);
   visit(Field{"comm", "How ranks talk."}, s.comm);
 }

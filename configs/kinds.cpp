@@ -34,7 +34,7 @@ std::string kind_text(double, const Rule& rule) { return "a number" + bounds_tex
 std::string kind_text(const std::array<double, 2>&, const Rule& rule) {
   return "a list of two numbers, each" + bounds_text(rule);
 }
-std::string kind_text(const LayerList&, const Rule&) { return "default, all or a list of layer numbers"; }
+std::string kind_text(const LayerList&, const Rule&) { return "default, all, first N, middle N, last N or a list of layer numbers"; }
 std::string kind_text(const std::vector<std::string>&, const Rule&) { return "a list of texts"; }
 
 std::string value_text(const std::string& value) { return format_text(value); }
@@ -45,6 +45,9 @@ std::string value_text(const std::array<double, 2>& value) { return list_text(va
 std::string value_text(const LayerList& value) {
   if (value.kind == LayerList::Kind::kDefault) return "default";
   if (value.kind == LayerList::Kind::kAll) return "all";
+  if (value.kind == LayerList::Kind::kFirst) return "first " + std::to_string(value.count);
+  if (value.kind == LayerList::Kind::kMiddle) return "middle " + std::to_string(value.count);
+  if (value.kind == LayerList::Kind::kLast) return "last " + std::to_string(value.count);
   return list_text(value.list, [](int64_t layer) { return std::to_string(layer); });
 }
 std::string value_text(const std::vector<std::string>& value) { return list_text(value, format_text); }

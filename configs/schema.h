@@ -9,12 +9,14 @@
 // One struct a section, the defaults in the struct. What each key means, allows and is called: fields.h.
 namespace layalign::configs {
 
-/// Layers of a model: the method's own choice, all of them, or a list of indices (not empty, no repeats).
+/// Layers of a model: the method's own choice, some of those (its first, middle or last ones), all, or a list of indices
+/// (not empty, no repeats).
 struct LayerList {
-  enum class Kind { kDefault, kAll, kList };
+  enum class Kind { kDefault, kAll, kList, kFirst, kMiddle, kLast };
 
   Kind kind = Kind::kDefault;
   std::vector<int64_t> list;  ///< only for kList, in the order given
+  int64_t count = 0;          ///< only for kFirst, kMiddle and kLast
 
   bool operator==(const LayerList&) const = default;
 };
@@ -24,8 +26,11 @@ struct ModelConfig {
   std::string encoder;
   std::string llm;
   LayerList encoder_layers;
-  LayerList language_layers{LayerList::Kind::kAll, {}};
+  LayerList language_layers{LayerList::Kind::kAll, {}, 0};
+  std::string mapping = "mlp";
+  std::string aligner = "layer_wise";
   std::string structure = "Linear";
+  std::string gate = "scalar";
   std::optional<std::string> init;
   std::vector<std::string> ignore_fields;
 };
@@ -97,6 +102,17 @@ struct LogConfig {
   int64_t every = 10;
 };
 
+/// Benchmarks scored by generation: while training, and the defaults of layalign-eval.
+struct EvalConfig {
+  std::vector<std::string> tasks;
+  std::optional<int64_t> every;
+  std::vector<std::string> languages;
+  std::optional<int64_t> limit;
+  int64_t max_new_tokens = 512;
+  int64_t batch = 8;
+  std::string best = "perplexity";
+};
+
 /// How ranks talk.
 struct CommConfig {
   std::string backend = "auto";
@@ -113,6 +129,7 @@ struct RunConfig {
   OptimizerConfig optimizer;
   ScheduleConfig schedule;
   CheckpointConfig checkpoint;
+  EvalConfig eval;
   LogConfig log;
   CommConfig comm;
   std::string folder;  ///< not a key: the folder of the config file, "." where it has none

@@ -4,6 +4,7 @@
 #include <map>
 #include <vector>
 
+#include "configs/fields.h"
 #include "configs/languages.h"
 #include "configs/spelling.h"
 
@@ -14,11 +15,10 @@ bool is_name_character(char c) {
   return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '.' || c == '_' || c == '-';
 }
 
-void check_languages(const CorpusConfig& corpus, const std::string& key, Report& report) {
-  if (corpus.format == "jsonl") return;
+void check_languages(const std::vector<std::string>& languages, const std::string& key, Report& report) {
   std::vector<std::string_view> names;
   for (const Language& language : kLanguages) names.push_back(language.name);
-  for (const std::string& name : corpus.languages) {
+  for (const std::string& name : languages) {
     if (language_code(name)) continue;
     const std::string hint = suggestion(name, names);
     report.add(key, "'" + key + "': unknown language '" + name + "'" +
@@ -58,8 +58,8 @@ void check_corpus(const RunConfig& config, const CorpusConfig& corpus, const std
   }
   if (corpus.format == "token_ids") {
     check_token_ids(corpus, key, report);
-  } else {
-    check_languages(corpus, key + ".languages", report);
+  } else if (corpus.format != "jsonl") {
+    check_languages(corpus.languages, key + ".languages", report);
   }
 }
 
@@ -77,6 +77,36 @@ void check_stage_names(const std::vector<StageConfig>& stages, Report& report) {
   }
 }
 
+void check_model(const ModelConfig& model, Report& report) {
+  if (model.aligner == "none" && model.mapping == "none") {
+    report.add("model.mapping", "'model.mapping': with neither mapping nor aligner nothing is trained: set one of them");
+  }
+  if (model.aligner != "none") return;
+  const auto unused = [&](const std::string& key) {
+    report.add(key, "'" + key + "': has no meaning without an aligner (model.aligner: none): remove the key");
+  };
+  if (model.encoder_layers != ModelConfig{}.encoder_layers) unused("model.encoder_layers");
+  if (model.language_layers != ModelConfig{}.language_layers) unused("model.language_layers");
+  if (model.structure != ModelConfig{}.structure) unused("model.structure");
+  if (model.gate != ModelConfig{}.gate) unused("model.gate");
+}
+
+void check_eval(const RunConfig& config, Report& report) {
+  for (const auto& task : config.eval.tasks) {
+    if (std::ranges::find(kEvalTasks, task) != kEvalTasks.end()) continue;
+    const auto hint = suggestion(task, kEvalTasks);
+    report.add("eval.tasks", "'eval.tasks': unknown task '" + task + "'" +
+                                 (hint.empty() ? "; the tasks are " + joined(kEvalTasks) : hint));
+  }
+  check_languages(config.eval.languages, "eval.languages", report);
+  if (!config.eval.tasks.empty() && !config.data.root) {
+    report.add("data.root", "missing required key 'data.root': the test files of 'eval.tasks' lie under it (evaluation/)");
+  }
+  if (config.eval.best == "accuracy" && config.eval.tasks.empty()) {
+    report.add("eval.best", "'eval.best': accuracy needs a task: set eval.tasks");
+  }
+}
+
 }  // namespace
 
 void validate(const RunConfig& config, Report& report) {
@@ -87,6 +117,8 @@ void validate(const RunConfig& config, Report& report) {
     report.add("comm.backend",
                "'comm.backend': nccl needs CUDA devices, and parallel.device is cpu: set it to auto or mpi");
   }
+  check_model(config.model, report);
+  check_eval(config, report);
   check_stage_names(config.stages, report);
   for (size_t i = 0; i < config.stages.size(); ++i) {
     check_corpus(config, config.stages[i].corpus, "stages." + std::to_string(i) + ".corpus", report);

@@ -23,6 +23,18 @@ std::string number_hint(const Node& node) {
   return " (write numbers plainly: 10, 0.5, 1.0e-5)";
 }
 
+/// "first 8", "middle 8" or "last 8".
+std::optional<LayerList> parse_layer_part(const std::string& text) {
+  static constexpr std::array<std::pair<std::string_view, LayerList::Kind>, 3> kParts{
+      {{"first ", LayerList::Kind::kFirst}, {"middle ", LayerList::Kind::kMiddle}, {"last ", LayerList::Kind::kLast}}};
+  for (const auto& [prefix, kind] : kParts) {
+    if (!text.starts_with(prefix)) continue;
+    const auto count = parse_integer(text.substr(prefix.size()));
+    if (count && *count > 0) return LayerList{kind, {}, *count};
+  }
+  return std::nullopt;
+}
+
 std::string text_problem(const std::string& text) {
   if (text.empty()) return "expected text, got an empty one";
   const auto is_control = [](char c) { return static_cast<unsigned char>(c) < 0x20; };
@@ -115,12 +127,17 @@ std::string read_value(const Node& node, const Rule& rule, LayerList& value) {
   if (node.kind == Node::Kind::kPlain || node.kind == Node::Kind::kQuoted) {
     static constexpr std::array<std::string_view, 2> kWords{"default", "all"};
     const auto word = std::ranges::find(kWords, node.text);
-    if (word == kWords.end()) return mismatch(kind_text(value, rule), node) + suggestion(node.text, kWords);
-    value = {*word == "all" ? LayerList::Kind::kAll : LayerList::Kind::kDefault, {}};
+    if (word != kWords.end()) {
+      value = {*word == "all" ? LayerList::Kind::kAll : LayerList::Kind::kDefault, {}, 0};
+      return "";
+    }
+    const auto some = parse_layer_part(node.text);
+    if (!some) return mismatch(kind_text(value, rule), node) + suggestion(node.text, kWords);
+    value = *some;
     return "";
   }
   if (node.kind != Node::Kind::kList || node.items.empty()) return mismatch(kind_text(value, rule), node);
-  LayerList layers{LayerList::Kind::kList, {}};
+  LayerList layers{LayerList::Kind::kList, {}, 0};
   for (const Node& item : node.items) {
     int64_t layer = 0;
     if (const std::string problem = read_value(item, kFromZero, layer); !problem.empty()) return "a layer: " + problem;

@@ -22,14 +22,16 @@ struct Rows {
   }
 
   /// Appends a sample; `boundary` is its index in the batch.
-  void add(const Sample& sample, int64_t boundary, int64_t bos_id) {
+  void add(const Sample& sample, int64_t boundary, int64_t bos_id, InputForm form) {
     const size_t first = inputs.size();
     add_token(bos_id);
-    for (int64_t id : sample.source) {
-      inputs.emplace_back(Part::kMapped, static_cast<int64_t>(source_ids.size()));
-      source_ids.push_back(id);
+    if (form == InputForm::kMapped) {
+      for (size_t i = 0; i < sample.source.size(); ++i) {
+        inputs.emplace_back(Part::kMapped, static_cast<int64_t>(source_ids.size() + i));
+      }
+      inputs.emplace_back(Part::kBoundary, boundary);
     }
-    inputs.emplace_back(Part::kBoundary, boundary);
+    source_ids.insert(source_ids.end(), sample.source.begin(), sample.source.end());
     for (int64_t id : sample.prompt) add_token(id);
     for (size_t i = 0; i < sample.target.size(); ++i) {
       label_rows.push_back(static_cast<int64_t>(inputs.size()) - 1);
@@ -40,8 +42,8 @@ struct Rows {
   }
 
   /// Rows in the concatenation [mapped; tokens; boundaries].
-  std::vector<int64_t> input_rows() const {
-    const auto mapped = static_cast<int64_t>(source_ids.size());
+  std::vector<int64_t> input_rows(InputForm form) const {
+    const auto mapped = form == InputForm::kMapped ? static_cast<int64_t>(source_ids.size()) : 0;
     const auto tokens = static_cast<int64_t>(token_ids.size());
     std::vector<int64_t> rows;
     rows.reserve(inputs.size());
@@ -54,11 +56,12 @@ struct Rows {
 
 }  // namespace
 
-int64_t llm_tokens(const Sample& sample) {
-  return static_cast<int64_t>(1 + sample.source.size() + 1 + sample.prompt.size() + sample.target.size() - 1);
+int64_t llm_tokens(const Sample& sample, InputForm form) {
+  const size_t mapped = form == InputForm::kMapped ? sample.source.size() + 1 : 0;
+  return static_cast<int64_t>(1 + mapped + sample.prompt.size() + sample.target.size() - 1);
 }
 
-Batch pack(std::span<const Sample> samples, int64_t bos_id) {
+Batch pack(std::span<const Sample> samples, int64_t bos_id, InputForm form) {
   Batch batch;
   batch.samples = static_cast<int64_t>(samples.size());
   batch.source_offsets = batch.llm_offsets = batch.label_offsets = {0};
@@ -67,7 +70,7 @@ Batch pack(std::span<const Sample> samples, int64_t bos_id) {
     const Sample& sample = samples[i];
     TORCH_CHECK(!sample.source.empty(), sample.origin, ": the sample has no source token");
     TORCH_CHECK(!sample.target.empty(), sample.origin, ": the sample has no target token");
-    rows.add(sample, i, bos_id);
+    rows.add(sample, i, bos_id, form);
     batch.source_offsets.push_back(static_cast<int64_t>(rows.source_ids.size()));
     batch.llm_offsets.push_back(static_cast<int64_t>(rows.inputs.size()));
     batch.label_offsets.push_back(static_cast<int64_t>(rows.label_ids.size()));
@@ -75,7 +78,7 @@ Batch pack(std::span<const Sample> samples, int64_t bos_id) {
   batch.source_ids_S = tensor_of(rows.source_ids);
   batch.positions_T = tensor_of(rows.positions);
   batch.token_ids_K = tensor_of(rows.token_ids);
-  batch.input_rows_T = tensor_of(rows.input_rows());
+  batch.input_rows_T = tensor_of(rows.input_rows(form));
   batch.label_rows_N = tensor_of(rows.label_rows);
   batch.label_ids_N = tensor_of(rows.label_ids);
   return batch;

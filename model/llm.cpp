@@ -3,7 +3,6 @@
 #include <cmath>
 
 #include "dist/tensor_parallel.h"
-#include "model/attention.h"
 #include "model/error.h"
 #include "model/rms_norm.h"
 
@@ -13,6 +12,19 @@ namespace {
 /// Heads of this rank as rows of a projection weight: `heads` of `head_dim` rows from head `first`.
 dist::Shard head_rows(int64_t first, int64_t heads, int64_t head_dim) {
   return {first * head_dim, (first + heads) * head_dim, heads * head_dim};
+}
+
+/// Qwen3's norm of each head; without a weight the heads as they are.
+at::Tensor normed_heads(const at::Tensor& x_THd, const at::Tensor& weight_d, double eps) {
+  return weight_d.defined() ? rms_norm(x_THd, weight_d, eps) : x_THd;
+}
+
+/// The fusion's head outputs scaled by the gate; `x_TD`: the layer's normed input.
+at::Tensor gated(const at::Tensor& fused, const FusionGate& gate, const at::Tensor& x_TD) {
+  const auto type = fused.scalar_type();
+  if (gate.scalar.defined()) return gate.scalar.to(type) * fused;
+  if (gate.weight_D.defined()) return (at::mv(x_TD, gate.weight_D.to(type)) + gate.bias.to(type)).unsqueeze(1) * fused;
+  return fused;
 }
 
 }  // namespace
@@ -35,6 +47,10 @@ DecoderLayer::DecoderLayer(const LlmConfig& config, Weights& weights, int64_t in
     return weights.rows(layer + name + ".bias", {total}, shard);
   };
   const std::string attention = "self_attn.", mlp = "mlp.";
+  if (config.qk_norm) {
+    q_norm_d_ = weights.whole(layer + attention + "q_norm.weight", {dh});
+    k_norm_d_ = weights.whole(layer + attention + "k_norm.weight", {dh});
+  }
   input_norm_D_ = weights.whole(layer + "input_layernorm.weight", {D});
   qkv_weight_ = at::cat({sharded(attention + "q_proj", config.heads * dh, q_rows),
                          sharded(attention + "k_proj", config.kv_heads * dh, kv_rows),
@@ -57,29 +73,26 @@ DecoderLayer::DecoderLayer(const LlmConfig& config, Weights& weights, int64_t in
   }
 }
 
-at::Tensor DecoderLayer::forward(const at::Tensor& x_TD, const PackedRows& rows,
-                                 const std::optional<FusionKeyValue>& fusion, const at::Tensor& gate) const {
-  const auto middle_TD = x_TD + attention(rms_norm(x_TD, input_norm_D_, eps_), rows, fusion, gate);
+at::Tensor DecoderLayer::forward(const at::Tensor& x_TD, const RopeTable& rope, const LayerAttention& layer_attention,
+                                 const FusionGate& gate) const {
+  const auto middle_TD = x_TD + attention(rms_norm(x_TD, input_norm_D_, eps_), rope, layer_attention, gate);
   return middle_TD + mlp(rms_norm(middle_TD, post_attention_norm_D_, eps_));
 }
 
-at::Tensor DecoderLayer::attention(const at::Tensor& x_TD, const PackedRows& rows,
-                                   const std::optional<FusionKeyValue>& fusion, const at::Tensor& gate) const {
-  const int64_t T = x_TD.size(0);
-  const double scale = 1.0 / std::sqrt(static_cast<double>(head_dim_));
-  const auto qkv = at::linear(dist::copy_to_tensor_parallel(x_TD, tp_), qkv_weight_, qkv_bias_).view({T, -1, head_dim_});
-  const auto q_THd = apply_rope(qkv.narrow(1, 0, heads_), rows.rope);
-  const auto k_TGd = apply_rope(qkv.narrow(1, heads_, kv_heads_), rows.rope);
+double DecoderLayer::scale() const { return 1.0 / std::sqrt(static_cast<double>(head_dim_)); }
+
+at::Tensor DecoderLayer::attention(const at::Tensor& x_TD, const RopeTable& rope, const LayerAttention& attention,
+                                   const FusionGate& gate) const {
+  const auto shared_TD = dist::copy_to_tensor_parallel(x_TD, tp_);
+  const auto qkv = at::linear(shared_TD, qkv_weight_, qkv_bias_).view({x_TD.size(0), -1, head_dim_});
+  const auto q_THd = apply_rope(normed_heads(qkv.narrow(1, 0, heads_), q_norm_d_, eps_), rope);
+  const auto k_TGd = apply_rope(normed_heads(qkv.narrow(1, heads_, kv_heads_), k_norm_d_, eps_), rope);
   const auto v_TGd = qkv.narrow(1, heads_ + kv_heads_, kv_heads_);
-  auto heads_out = packed_attention(q_THd, k_TGd, v_TGd, rows.llm_offsets, rows.llm_offsets, /*causal=*/true, scale);
-  if (fusion) {
-    const auto fused = packed_attention(q_THd, fusion->key_SGd, fusion->value_SGd, rows.llm_offsets, rows.source_offsets,
-                                        /*causal=*/false, scale);
-    heads_out = heads_out + gate.to(fused.scalar_type()) * fused;
-  }
+  auto heads_out = attention.self(q_THd, k_TGd, v_TGd);
+  if (attention.fusion) heads_out = heads_out + gated(attention.fusion(q_THd), gate, shared_TD);
   auto out_TD = dist::reduce_from_tensor_parallel(at::linear(heads_out, o_weight_), tp_);
   // The reference projects self-attention and fusion apart, so its bias counts once for each.
-  if (o_bias_D_.defined()) out_TD = out_TD + (fusion ? 2 * o_bias_D_ : o_bias_D_);
+  if (o_bias_D_.defined()) out_TD = out_TD + (attention.fusion ? 2 * o_bias_D_ : o_bias_D_);
   return out_TD;
 }
 
@@ -89,7 +102,7 @@ FusionKeyValue DecoderLayer::project(const at::Tensor& key_state_SD, const at::T
     const auto bias = qkv_bias_.defined() ? qkv_bias_.narrow(0, first, kv_size) : at::Tensor();
     return at::linear(x, qkv_weight_.narrow(0, first, kv_size), bias).view({-1, kv_heads_, head_dim_});
   };
-  return {part(key_state_SD, q_size), part(value_state_SD, q_size + kv_size)};
+  return {normed_heads(part(key_state_SD, q_size), k_norm_d_, eps_), part(value_state_SD, q_size + kv_size)};
 }
 
 at::Tensor DecoderLayer::mlp(const at::Tensor& x_TD) const {
@@ -100,7 +113,7 @@ at::Tensor DecoderLayer::mlp(const at::Tensor& x_TD) const {
 }
 
 Llm::Llm(const std::filesystem::path& folder, const LlmConfig& config, const dist::Communicator& tp, at::Device device,
-         at::ScalarType type)
+         at::ScalarType type, OutputHead head)
     : config_(config), tp_(tp), type_(type) {
   config.check_tensor_parallel(folder, tp.size());
   Weights weights(folder, {"model.", ""}, "embed_tokens.weight", device, type);
@@ -109,11 +122,14 @@ Llm::Llm(const std::filesystem::path& folder, const LlmConfig& config, const dis
   embedding_ = {weights.rows(weights.prefix() + "embed_tokens.weight", {V, D}, shard), shard};
   for (int64_t i = 0; i < config.layers; ++i) layers_.emplace_back(config, weights, i, tp);
   norm_D_ = weights.whole(weights.prefix() + "norm.weight", {D});
-  head_ = config.tied_embeddings ? embedding_ : VocabularyShard{weights.rows("lm_head.weight", {V, D}, shard), shard};
+  const bool own_head = head == OutputHead::kLoad && !config.tied_embeddings;
+  if (head == OutputHead::kLoad) {
+    head_ = own_head ? VocabularyShard{weights.rows("lm_head.weight", {V, D}, shard), shard} : embedding_;
+  }
   frequencies_ = inverse_frequencies(config.rope, config.head_dim).to(device);
   fingerprint_ = weights.fingerprint();
   for (const auto& name : weights.unused()) {
-    const bool harmless = name.ends_with("rotary_emb.inv_freq") || (config.tied_embeddings && name == "lm_head.weight");
+    const bool harmless = name.ends_with("rotary_emb.inv_freq") || (!own_head && name == "lm_head.weight");
     if (!harmless) {
       throw ModelError(folder.string() + ": weight '" + name + "' belongs to no part of a " + config.model_type +
                        " model as config.json describes it");
@@ -121,12 +137,16 @@ Llm::Llm(const std::filesystem::path& folder, const LlmConfig& config, const dis
   }
 }
 
+at::Tensor Llm::normed(const at::Tensor& hidden_TD) const { return rms_norm(hidden_TD, norm_D_, config_.rms_norm_eps); }
+
 at::Tensor Llm::label_losses(const at::Tensor& hidden_ND, const at::Tensor& labels_N) const {
-  return vocabulary_cross_entropy(rms_norm(hidden_ND, norm_D_, config_.rms_norm_eps), labels_N, head_, tp_);
+  return vocabulary_cross_entropy(normed(hidden_ND), labels_N, head_, tp_);
 }
 
 at::Tensor Llm::logits(const at::Tensor& hidden_ND) const {
-  return vocabulary_logits(rms_norm(hidden_ND, norm_D_, config_.rms_norm_eps), head_, tp_, config_.vocabulary_size);
+  return vocabulary_logits(normed(hidden_ND), head_, tp_, config_.vocabulary_size);
 }
+
+at::Tensor Llm::likeliest(const at::Tensor& hidden_ND) const { return vocabulary_argmax(normed(hidden_ND), head_, tp_); }
 
 }  // namespace layalign::model

@@ -31,18 +31,20 @@ LlmConfig LlmConfig::read(const std::filesystem::path& folder, const std::vector
   HfConfig config(folder);
   LlmConfig llm;
   llm.model_type = config.model_type();
-  if (llm.model_type != "llama" && llm.model_type != "mistral" && llm.model_type != "qwen2") {
-    config.refuse("model_type", "this LLM is not supported; llama, mistral and qwen2 are");
+  const auto is = [&](const char* type) { return llm.model_type == type; };
+  if (!is("llama") && !is("mistral") && !is("qwen2") && !is("qwen3")) {
+    config.refuse("model_type", "this LLM is not supported; llama, mistral, qwen2 and qwen3 are");
   }
+  llm.qk_norm = is("qwen3");
   llm.hidden_size = config.count("hidden_size");
   llm.intermediate_size = config.count("intermediate_size");
   llm.layers = config.count("num_hidden_layers");
   llm.heads = config.count("num_attention_heads");
   llm.kv_heads = config.count_or("num_key_value_heads", llm.heads);
-  if (config.value("head_dim").is_null() && llm.hidden_size % llm.heads != 0) {
+  if (!is("qwen3") && config.value("head_dim").is_null() && llm.hidden_size % llm.heads != 0) {
     config.refuse("hidden_size", "it is not a multiple of num_attention_heads, and head_dim is not given");
   }
-  llm.head_dim = config.count_or("head_dim", llm.hidden_size / llm.heads);
+  llm.head_dim = config.count_or("head_dim", is("qwen3") ? 128 : llm.hidden_size / llm.heads);
   if (llm.heads % llm.kv_heads != 0) config.refuse("num_key_value_heads", "it must divide num_attention_heads");
   if (llm.head_dim % 2 != 0) config.refuse("head_dim", "rotary embedding needs an even head size");
   llm.vocabulary_size = config.count("vocab_size");
@@ -53,11 +55,12 @@ LlmConfig LlmConfig::read(const std::filesystem::path& folder, const std::vector
     config.refuse("hidden_act", "only silu is supported");
   }
   const bool attention_bias = config.flag_or("attention_bias", false);
-  llm.qkv_bias = llm.model_type == "qwen2" || attention_bias;
-  llm.o_bias = llm.model_type == "llama" && attention_bias;
-  if (llm.model_type != "llama" && attention_bias) config.refuse("attention_bias", "only a llama model has this field");
+  const bool may_have_bias = is("llama") || is("qwen3");
+  llm.qkv_bias = is("qwen2") || attention_bias;
+  llm.o_bias = attention_bias;
+  if (!may_have_bias && attention_bias) config.refuse("attention_bias", "only llama and qwen3 models have this field");
   llm.mlp_bias = config.flag_or("mlp_bias", false);
-  if (llm.model_type != "llama" && llm.mlp_bias) config.refuse("mlp_bias", "only a llama model has this field");
+  if (!is("llama") && llm.mlp_bias) config.refuse("mlp_bias", "only a llama model has this field");
   llm.sliding_window = read_sliding_window(config);
   llm.rope = RopeConfig::read(config, llm.max_position_embeddings);
   const auto bos = config.token_id("bos_token_id");

@@ -10,7 +10,7 @@
 
 namespace layalign::model {
 
-/// What the decoder-only LLMs of this project differ in: Llama, Mistral, Qwen2.
+/// What the decoder-only LLMs of this project differ in: Llama, Mistral, Qwen2, Qwen3.
 struct LlmConfig {
   std::string model_type;
   int64_t hidden_size = 0;
@@ -26,6 +26,7 @@ struct LlmConfig {
   bool qkv_bias = false;
   bool o_bias = false;
   bool mlp_bias = false;
+  bool qk_norm = false;  ///< Qwen3: q and k of each head are normed before the rotation
   std::optional<int64_t> sliding_window;  ///< attention reaches back this many tokens; none: to the first
   RopeConfig rope;
   int64_t bos_id = 0;

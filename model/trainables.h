@@ -11,17 +11,25 @@
 
 namespace layalign::model {
 
-/// Sizes that fix the trainables' shapes.
+enum class MappingKind { kMlp, kLinear, kNone };
+enum class AlignerKind { kLayerWise, kUniformMean, kNone };  ///< kNone: no fusion, so no gates either
+enum class GateKind { kScalar, kDynamic, kNone };
+
+/// Kinds and sizes that fix the trainables' names and shapes.
 struct TrainableSizes {
   int64_t encoder_layers = 0;   ///< E, encoder layers used
   int64_t language_layers = 0;  ///< L, LLM layers adapted
   int64_t encoder_width = 0;    ///< De
   int64_t llm_width = 0;        ///< D
   bool mlp = false;             ///< structure MLP: the aligner has fc3
+  MappingKind mapping = MappingKind::kMlp;
+  AlignerKind aligner = AlignerKind::kLayerWise;
+  GateKind gate = GateKind::kScalar;
 };
 
 /// Names and shapes in the order in which the trainables lie in the flat buffers. The names are this project's file format:
-/// mapping.linear{1,2}.{weight,bias}, mapping.end_boundary, aligner.fc{1,2[,3]}.{weight,bias}, gates.
+/// mapping.linear{1,2}.{weight,bias}, mapping.end_boundary, aligner.fc{1,2[,3]}.{weight,bias}, gates (dynamic:
+/// gates.weight, gates.bias). What a kind does not have is left out.
 using TrainableLayout = std::vector<std::pair<std::string, std::vector<int64_t>>>;
 TrainableLayout trainable_layout(const TrainableSizes& sizes);
 
@@ -32,7 +40,7 @@ class Trainables {
   /// Zeros on `device`; see `initialise`. `riders`: how many scalars may ride along in the all-reduce of the gradients.
   Trainables(const TrainableSizes& sizes, at::Device device, int64_t riders = 0);
 
-  /// Draws new values: linear layers as torch.nn.Linear (uniform in +-1/sqrt(fan in)), end_boundary and gates zero. The
+  /// Draws new values: linear layers as torch.nn.Linear (uniform in +-1/sqrt(fan in)), end_boundary and all gates zero. The
   /// values depend on the seed alone: they are the same on every rank, device and grid.
   void initialise(uint64_t seed);
 
@@ -50,7 +58,7 @@ class Trainables {
 
   Mapping mapping;
   LayerWiseAligner aligner;
-  at::Tensor gates_L;  ///< one scalar an adapted layer
+  Gates gates;
 
  private:
   TrainableLayout layout_;

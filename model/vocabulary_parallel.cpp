@@ -102,4 +102,13 @@ at::Tensor vocabulary_logits(const at::Tensor& hidden_ND, const VocabularyShard&
   return gathered.permute({1, 0, 2}).reshape({hidden_ND.size(0), -1}).narrow(1, 0, vocabulary_size);
 }
 
+at::Tensor vocabulary_argmax(const at::Tensor& hidden_ND, const VocabularyShard& head, const dist::Communicator& tp) {
+  const auto [value_N, row_N] = local_logits(hidden_ND, head).max(1);
+  // A double holds a float32 logit and an id exactly. The first of equal maxima is that of the lowest rank.
+  const auto mine = at::stack({value_N.to(at::kDouble), (row_N + head.shard.begin).to(at::kDouble)});
+  const auto all = tp.all_gather(mine);  // [tp, 2, N]
+  const auto best_N = all.select(1, 0).argmax(0);
+  return all.select(1, 1).gather(0, best_N.unsqueeze(0)).squeeze(0).to(at::kLong);
+}
+
 }  // namespace layalign::model

@@ -33,4 +33,8 @@ at::Tensor vocabulary_cross_entropy(const at::Tensor& hidden_ND, const at::Tenso
 at::Tensor vocabulary_logits(const at::Tensor& hidden_ND, const VocabularyShard& head, const dist::Communicator& tp,
                              int64_t vocabulary_size);
 
+/// The id of the largest logit of each row, of equals the lowest: [N, D] -> int64 [N].
+/// Collectives: one all-gather of [2, N].
+at::Tensor vocabulary_argmax(const at::Tensor& hidden_ND, const VocabularyShard& head, const dist::Communicator& tp);
+
 }  // namespace layalign::model

@@ -38,7 +38,7 @@ Perplexity evaluate_perplexity(const dist::ProcessGrid& grid, const Models& mode
     const size_t end = std::min(mine.size(), begin + static_cast<size_t>(micro_batch));
     std::vector<data::Sample> part;
     for (size_t i = begin; i < end; ++i) part.push_back(samples[mine[i]]);
-    const auto batch = data::pack(part, models.llm.config().bos_id).to(grid.device);
+    const auto batch = data::pack(part, models.llm.config().bos_id, models.layalign.input_form()).to(grid.device);
     const auto states = model::encode_shared(models.encoder, batch, models.encoder_layers, grid.tp);
     const auto losses = models.layalign.label_losses(batch, states).to(at::kCPU, at::kDouble);
     for (size_t i = 0; i < part.size(); ++i) {

@@ -13,14 +13,28 @@
 namespace layalign::trainer {
 namespace {
 
-/// hidden_states[0..n-1] by default (so not the last, which the mapping reads), all n+1, or those listed.
+/// The layers that `layers` means of 0..count-1, `kAll` of 0..all-1. `key` is named where it asks for more than there are.
+std::vector<int64_t> resolve_layers(const configs::LayerList& layers, int64_t count, int64_t all, const std::string& key) {
+  using Kind = configs::LayerList::Kind;
+  if (layers.kind == Kind::kList) return layers.list;
+  if (layers.count > count) {
+    throw configs::ConfigError(key + ": " + std::to_string(layers.count) + " layers are asked for, but there are " +
+                               std::to_string(count));
+  }
+  int64_t first = 0, size = layers.count;
+  if (layers.kind == Kind::kDefault) size = count;
+  if (layers.kind == Kind::kAll) size = all;
+  if (layers.kind == Kind::kMiddle) first = (count - size) / 2;
+  if (layers.kind == Kind::kLast) first = count - size;
+  std::vector<int64_t> result(size);
+  std::iota(result.begin(), result.end(), first);
+  return result;
+}
+
+/// hidden_states[0..n-1] by default (so not the last, which the mapping reads), some of them, all n+1, or those listed.
 std::vector<int64_t> resolve_encoder_layers(const configs::LayerList& layers, const model::EncoderInfo& encoder,
                                             const std::filesystem::path& folder) {
-  std::vector<int64_t> result = layers.list;
-  if (layers.kind != configs::LayerList::Kind::kList) {
-    result.resize(encoder.depth + (layers.kind == configs::LayerList::Kind::kAll ? 1 : 0));
-    std::iota(result.begin(), result.end(), 0);
-  }
+  const auto result = resolve_layers(layers, encoder.depth, encoder.depth + 1, "model.encoder_layers");
   for (int64_t layer : result) {
     if (layer > encoder.depth) {
       throw configs::ConfigError("model.encoder_layers: " + std::to_string(layer) + " is not one of hidden_states[0.." +
@@ -32,11 +46,7 @@ std::vector<int64_t> resolve_encoder_layers(const configs::LayerList& layers, co
 
 std::vector<int64_t> resolve_language_layers(const configs::LayerList& layers, const model::LlmConfig& llm,
                                              const std::filesystem::path& folder) {
-  std::vector<int64_t> result = layers.list;
-  if (layers.kind != configs::LayerList::Kind::kList) {
-    result.resize(llm.layers);
-    std::iota(result.begin(), result.end(), 0);
-  }
+  const auto result = resolve_layers(layers, llm.layers, llm.layers, "model.language_layers");
   for (int64_t layer : result) {
     if (layer >= llm.layers) {
       throw configs::ConfigError("model.language_layers: " + std::to_string(layer) + " is not one of the layers 0.." +
@@ -65,6 +75,23 @@ PreparedStage prepare_stage(const configs::StageConfig& config, const configs::R
   stage.total_steps = config.epochs * stage.steps_per_epoch;
   if (config.max_steps) stage.total_steps = std::min(stage.total_steps, *config.max_steps);
   return stage;
+}
+
+model::TrainableSizes trainable_sizes(const Experiment& experiment) {
+  const auto& config = experiment.config.model;
+  model::TrainableSizes sizes;
+  sizes.encoder_layers = static_cast<int64_t>(experiment.encoder_layers.size());
+  sizes.language_layers = static_cast<int64_t>(experiment.language_layers.size());
+  sizes.encoder_width = experiment.encoder.width;
+  sizes.llm_width = experiment.llm.hidden_size;
+  sizes.mlp = config.structure == "MLP";
+  if (config.mapping == "linear") sizes.mapping = model::MappingKind::kLinear;
+  if (config.mapping == "none") sizes.mapping = model::MappingKind::kNone;
+  if (config.aligner == "uniform_mean") sizes.aligner = model::AlignerKind::kUniformMean;
+  if (config.aligner == "none") sizes.aligner = model::AlignerKind::kNone;
+  if (config.gate == "dynamic") sizes.gate = model::GateKind::kDynamic;
+  if (config.gate == "none") sizes.gate = model::GateKind::kNone;
+  return sizes;
 }
 
 /// Rows that the longest sample of a stage can take in the LLM.
@@ -106,11 +133,12 @@ Experiment prepare_experiment(const configs::RunConfig& config) {
   experiment.encoder = model::read_encoder_info(experiment.encoder_folder, ignored);
   experiment.llm = model::LlmConfig::read(experiment.llm_folder, ignored);
   experiment.llm.check_tensor_parallel(experiment.llm_folder, config.parallel.tensor);
-  experiment.encoder_layers = resolve_encoder_layers(config.model.encoder_layers, experiment.encoder, experiment.encoder_folder);
-  experiment.language_layers = resolve_language_layers(config.model.language_layers, experiment.llm, experiment.llm_folder);
-  experiment.sizes = {static_cast<int64_t>(experiment.encoder_layers.size()),
-                      static_cast<int64_t>(experiment.language_layers.size()), experiment.encoder.width,
-                      experiment.llm.hidden_size, config.model.structure == "MLP"};
+  if (config.model.aligner != "none") {
+    experiment.encoder_layers = resolve_encoder_layers(config.model.encoder_layers, experiment.encoder, experiment.encoder_folder);
+    experiment.language_layers = resolve_language_layers(config.model.language_layers, experiment.llm, experiment.llm_folder);
+  }
+  experiment.input_form = config.model.mapping == "none" ? data::InputForm::kText : data::InputForm::kMapped;
+  experiment.sizes = trainable_sizes(experiment);
 
   data::Vocabulary vocabulary;
   vocabulary.encoder_size = experiment.encoder.vocabulary_size;

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "configs/schema.h"
+#include "data/batch.h"
 #include "data/dataset.h"
 #include "data/plan.h"
 #include "model/encoder.h"
@@ -39,8 +40,9 @@ struct Experiment {
   std::filesystem::path encoder_folder, llm_folder;
   model::EncoderInfo encoder;
   model::LlmConfig llm;
-  std::vector<int64_t> encoder_layers;   ///< of hidden_states[0..n]
-  std::vector<int64_t> language_layers;  ///< of the LLM
+  std::vector<int64_t> encoder_layers;   ///< of hidden_states[0..n]; none without an aligner
+  std::vector<int64_t> language_layers;  ///< of the LLM; none without an aligner
+  data::InputForm input_form = data::InputForm::kMapped;
   model::TrainableSizes sizes;
   std::vector<PreparedStage> stages;
 

@@ -20,7 +20,7 @@ struct TokenCount {
 constexpr int64_t kCountedSamples = 2000;
 
 /// Mean tokens a sample, over evenly spaced training samples.
-TokenCount mean_tokens(const PreparedStage& stage) {
+TokenCount mean_tokens(const PreparedStage& stage, data::InputForm form) {
   const auto& train = stage.split.train;
   const auto size = static_cast<int64_t>(train.size());
   const int64_t counted = std::min(kCountedSamples, size);
@@ -28,7 +28,7 @@ TokenCount mean_tokens(const PreparedStage& stage) {
   for (int64_t i = 0; i < counted; ++i) {
     const auto sample = stage.dataset->get(train[i * size / counted]);
     sum.source += static_cast<double>(sample.source.size());
-    sum.llm += static_cast<double>(data::llm_tokens(sample));
+    sum.llm += static_cast<double>(data::llm_tokens(sample, form));
     sum.label += static_cast<double>(sample.target.size());
   }
   const auto n = static_cast<double>(counted);
@@ -58,8 +58,10 @@ std::string row(const std::string& name, int64_t parameters, int64_t bytes_each)
   return text;
 }
 
-void describe_stage(std::ostringstream& out, const PreparedStage& stage, size_t index, size_t count) {
-  const auto mean = mean_tokens(stage);
+void describe_stage(std::ostringstream& out, const Experiment& experiment, size_t index) {
+  const auto& stage = experiment.stages[index];
+  const size_t count = experiment.stages.size();
+  const auto mean = mean_tokens(stage, experiment.input_form);
   const auto train = static_cast<int64_t>(stage.split.train.size());
   const double samples = std::min(static_cast<double>(stage.total_steps) * static_cast<double>(stage.config.global_batch),
                                   static_cast<double>(stage.total_steps) / static_cast<double>(stage.steps_per_epoch) *
@@ -83,6 +85,7 @@ int64_t llm_parameters(const model::LlmConfig& config, int tp) {
   const int64_t F = dist::shard_of(config.intermediate_size, 0, tp).size;
   const int64_t V = dist::shard_of(config.vocabulary_size, 0, tp).size;
   int64_t layer = 2 * D + (q + 2 * kv) * D + D * q + 3 * F * D;
+  if (config.qk_norm) layer += 2 * dh;
   if (config.qkv_bias) layer += q + 2 * kv;
   if (config.o_bias) layer += D;
   if (config.mlp_bias) layer += 2 * F + D;
@@ -104,7 +107,7 @@ std::string plan_report(const Experiment& experiment, int world) {
       << row("trainables, float32", trained, 4) << row("gradients and AdamW moments", 3 * trained, 4)
       << "  in all                       "
       << human_bytes((experiment.encoder.parameters + llm) * frozen_bytes + trained * 16) << " and the activations\n";
-  for (size_t i = 0; i < experiment.stages.size(); ++i) describe_stage(out, experiment.stages[i], i, experiment.stages.size());
+  for (size_t i = 0; i < experiment.stages.size(); ++i) describe_stage(out, experiment, i);
   return out.str();
 }
 

@@ -46,7 +46,7 @@ TrainStep::TrainStep(const dist::ProcessGrid& grid, const configs::OptimizerConf
     : grid_(grid), config_(config), models_(std::move(models)), optimizer_(models_.trainables.masters(), config) {}
 
 double TrainStep::run_micro_batch(std::span<const data::Sample> samples, double scale) {
-  const auto batch = data::pack(samples, models_.llm.config().bos_id).to(grid_.device);
+  const auto batch = data::pack(samples, models_.llm.config().bos_id, models_.layalign.input_form()).to(grid_.device);
   const auto states = model::encode_shared(models_.encoder, batch, models_.encoder_layers, grid_.tp);
   const auto loss = models_.layalign.label_losses(batch, states).sum();
   (loss * scale).backward();
@@ -60,7 +60,7 @@ StepResult TrainStep::run(std::span<const data::Sample> samples, int64_t micro_b
   const auto& mine = plan[grid_.dp_rank];
   int64_t micro_batches = 0;
   for (const auto& share : plan) micro_batches += (static_cast<int64_t>(share.size()) + micro_batch - 1) / micro_batch;
-  for (const auto& sample : samples) result.llm_tokens += data::llm_tokens(sample);
+  for (const auto& sample : samples) result.llm_tokens += data::llm_tokens(sample, models_.layalign.input_form());
 
   models_.trainables.zero_gradients();
   double loss_sum = 0;

@@ -49,7 +49,7 @@ void Training::load() {
   together_([&] { agree_on_models(); });
   trainables_.emplace(experiment_.sizes, grid_.device, /*riders=*/1 + grid_.world_size);
   const auto recompute = config.parallel.recompute == "full" ? model::Recompute::kFull : model::Recompute::kNone;
-  layalign_.emplace(*llm_, *trainables_, experiment_.language_layers, recompute);
+  layalign_.emplace(*llm_, *trainables_, experiment_.language_layers, experiment_.input_form, recompute);
   step_.emplace(grid_, config.optimizer,
                 Models{*encoder_, *llm_, *layalign_, *trainables_, experiment_.encoder_layers});
   initialise();

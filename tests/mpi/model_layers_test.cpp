@@ -2,6 +2,7 @@
 #include <gtest/gtest.h>
 
 #include "dist/process_grid.h"
+#include "model/attention.h"
 #include "model/llm.h"
 #include "model/vocabulary_parallel.h"
 #include "tests/mpi/test_process.h"
@@ -34,13 +35,21 @@ LayerRun run_layer(const dist::Communicator& tp) {
   const auto config = LlmConfig::read(folder());
   const Llm llm(folder(), config, tp, at::kCPU, at::kFloat);
   const std::vector<int64_t> offsets = {0, 5, 12}, sources = {0, 3, 7};
-  const PackedRows rows{offsets, sources, llm.rope(at::cat({at::arange(5), at::arange(7)}))};
+  const auto rope = llm.rope(at::cat({at::arange(5), at::arange(7)}));
   const auto x = random({12, config.hidden_size}, 1).requires_grad_();
   const auto gate = at::full({}, 0.7).requires_grad_();
   const auto key_state = random({7, config.hidden_size}, 2).requires_grad_();
   const auto value_state = random({7, config.hidden_size}, 3).requires_grad_();
   const auto& layer = llm.layer(1);
-  const auto out = layer.forward(x, rows, layer.project(key_state, value_state), gate);
+  const auto fusion = layer.project(key_state, value_state);
+  LayerAttention attention;
+  attention.self = [&](const auto& q, const auto& k, const auto& v) {
+    return packed_attention(q, k, v, offsets, offsets, /*causal=*/true, layer.scale());
+  };
+  attention.fusion = [&](const auto& q) {
+    return packed_attention(q, fusion.key_SGd, fusion.value_SGd, offsets, sources, /*causal=*/false, layer.scale());
+  };
+  const auto out = layer.forward(x, rope, attention, gate);
   (out * random(out.sizes(), 4)).sum().backward();
   LayerRun run{out.detach(), x.grad(), gate.grad(), key_state.grad(), value_state.grad()};
   // Those of the fusion are partial sums.

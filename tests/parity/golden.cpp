@@ -46,7 +46,7 @@ System::System(const Golden& golden, const dist::ProcessGrid& grid, model::Recom
                                     config.hidden_size, golden.mlp};
   trainables = std::make_unique<model::Trainables>(sizes, grid.device, 1 + grid.world_size);
   trainables->masters().copy_(golden.flat("init", trainables->layout()));
-  layalign = std::make_unique<model::LayAlign>(*llm, *trainables, golden.language_layers, recompute);
+  layalign = std::make_unique<model::LayAlign>(*llm, *trainables, golden.language_layers, data::InputForm::kMapped, recompute);
 }
 
 double relative_error(const at::Tensor& got, const at::Tensor& expected) {
