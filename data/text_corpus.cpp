@@ -6,6 +6,7 @@
 #include "configs/languages.h"
 #include "data/error.h"
 #include "data/prompts.h"
+#include "data/task_records.h"
 #include "data/text_file.h"
 
 namespace layalign::data {
@@ -143,22 +144,6 @@ void read_metamath(const fs::path& root, Builder* builder) {
   });
 }
 
-/// The question of an X-CSQA record with its options, as the encoder and the LLM read it.
-std::string x_csqa_question(const JsonRecord& record) {
-  const auto question = record.fields.find("question");
-  const auto wrong = [&](const std::string& what) { return DataError(record.where + ": " + what); };
-  if (question == record.fields.end() || !question->is_object()) throw wrong("field 'question' must be an object");
-  const JsonRecord inner{*question, record.line, record.item, record.where};
-  const auto choices = question->find("choices");
-  if (choices == question->end() || !choices->is_array()) throw wrong("field 'question.choices' must be an array");
-  std::vector<std::string> options;
-  for (const auto& choice : *choices) {
-    if (!choice.is_object()) throw wrong("a choice must be an object with 'text'");
-    options.push_back(JsonRecord{choice, record.line, record.item, record.where}.text("text"));
-  }
-  return x_csqa_prompt(inner.text("stem"), options);
-}
-
 void read_x_csqa(const configs::CorpusConfig& config, const fs::path& root, Builder* builder) {
   const auto path_of = [&](const std::string& language) {
     return root / "query_translation/x-csqa" / ("train_" + code_of(language) + ".jsonl");
@@ -169,16 +154,10 @@ void read_x_csqa(const configs::CorpusConfig& config, const fs::path& root, Buil
     const auto index = builder->wanted(language);
     const int32_t file = builder->add_file(path_of(language));
     for_each_jsonl(path_of(language), [&](const JsonRecord& record) {
-      builder->add({x_csqa_question(record), record.text("answerKey"), {}, {}, *index, file, record.line});
+      builder->add({x_csqa_prompt_of(record), record.text("answerKey"), {}, {}, *index, file, record.line});
       return !builder->is_full(*index);
     });
   }
-}
-
-/// A label is a word or a class number.
-std::string xnli_label(const JsonRecord& record) {
-  const auto found = record.fields.find("label");
-  return found != record.fields.end() && found->is_number_integer() ? found->dump() : record.text("label");
 }
 
 void read_xnli(const fs::path& root, Builder* builder) {
@@ -186,8 +165,7 @@ void read_xnli(const fs::path& root, Builder* builder) {
   const int32_t file = builder->add_file(path);
   for_each_in_array(path, [&](const JsonRecord& record) {
     if (const auto language = builder->wanted(record.text("language"))) {
-      builder->add({xnli_prompt(record.text("sentence1"), record.text("sentence2")), xnli_label(record), {}, {}, *language, file,
-                    record.line, record.item});
+      builder->add({xnli_prompt_of(record), xnli_label_of(record), {}, {}, *language, file, record.line, record.item});
     }
     return !builder->is_complete();
   });
