@@ -1,0 +1,123 @@
+#include "trainer/evaluation_outputs.h"
+
+#include <fcntl.h>
+#include <sys/file.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstring>
+#include <set>
+#include <string_view>
+#include <utility>
+
+#include "configs/error.h"
+#include "configs/strict_json.h"
+#include "trainer/durable_file.h"
+
+namespace layalign::trainer {
+namespace {
+
+constexpr const char* kFormat = "layalign outputs 1";  // the value of "format" in the first line
+
+/// "encoder: 1f2e there, 3d4c here", a line each.
+std::string differences(const nlohmann::json& there, const nlohmann::json& here) {
+  std::set<std::string> keys;
+  for (const auto* side : {&there, &here}) {
+    for (const auto& [key, value] : side->items()) keys.insert(key);
+  }
+  const auto value_of = [](const nlohmann::json& side, const std::string& key) {
+    return side.contains(key) ? side[key].dump() : std::string("nothing");
+  };
+  std::string text;
+  for (const auto& key : keys) {
+    const std::string before = value_of(there, key), now = value_of(here, key);
+    if (before != now) text += "\n  " + key + ": " + before + " there, " + now + " here";
+  }
+  return text;
+}
+
+}  // namespace
+
+EvaluationOutputs::EvaluationOutputs(std::filesystem::path path, const nlohmann::json& identity) : path_(std::move(path)) {
+  open_and_lock();
+  try {
+    read(identity);
+  } catch (...) {
+    ::close(descriptor_);
+    throw;
+  }
+}
+
+EvaluationOutputs::~EvaluationOutputs() { ::close(descriptor_); }
+
+void EvaluationOutputs::open_and_lock() {
+  descriptor_ = ::open(path_.c_str(), O_RDWR | O_CREAT | O_APPEND | O_CLOEXEC, 0666);
+  if (descriptor_ < 0) throw IoError(path_.string() + ": cannot open: " + std::strerror(errno));
+  if (::flock(descriptor_, LOCK_EX | LOCK_NB) == 0) return;
+  const int reason = errno;
+  ::close(descriptor_);
+  if (reason != EWOULDBLOCK) throw IoError(path_.string() + ": cannot lock: " + std::strerror(reason));
+  throw configs::ConfigError(path_.string() + " is being written by another evaluation; wait for its end, or choose another folder");
+}
+
+void EvaluationOutputs::read(const nlohmann::json& identity) {
+  const std::string text = as_io_error([&] { return configs::read_text_file(path_); });
+  const size_t whole = text.rfind('\n') == text.npos ? 0 : text.rfind('\n') + 1;  // behind it stands a line torn by a crash
+  if (whole < text.size() && ::ftruncate(descriptor_, static_cast<off_t>(whole)) != 0) {
+    throw IoError(path_.string() + ": cannot drop its torn last line: " + std::strerror(errno));
+  }
+  if (whole == 0) {
+    write_all(descriptor_, nlohmann::json{{"format", kFormat}, {"identity", identity}}.dump() + '\n', path_);
+    return;
+  }
+  int64_t number = 0;
+  for (size_t begin = 0; begin < whole;) {
+    const size_t end = text.find('\n', begin);
+    const std::string line = text.substr(begin, end - begin), where = path_.string() + ":" + std::to_string(++number);
+    begin = end + 1;
+    nlohmann::json first;
+    if (number > 1) {
+      take_line(line, where);
+      continue;
+    }
+    try {
+      first = configs::parse_json(line, where);
+    } catch (const configs::JsonError&) {
+    }
+    if (!first.is_object() || first.value("format", nlohmann::json()) != kFormat || !first.contains("identity") ||
+        !first["identity"].is_object()) {
+      throw IoError(where + ": not a file of outputs of this version; move it away, or choose another folder");
+    }
+    if (const std::string refused = differences(first["identity"], identity); !refused.empty()) {
+      throw configs::ConfigError(path_.string() + " holds outputs of another evaluation; choose another folder, or remove the file:" +
+                                 refused);
+    }
+  }
+}
+
+void EvaluationOutputs::take_line(const std::string& line, const std::string& where) {
+  try {
+    const nlohmann::json object = configs::parse_json(line, where);
+    OutputKey key{object.at("task"), object.at("mode"), object.at("language"), object.at("index")};
+    outputs_[std::move(key)] = {object.at("text"), object.at("tokens"), object.at("generation_s")};
+  } catch (const std::exception& error) {
+    throw IoError(where + ": not an output (" + error.what() + "); remove the line, and its question is answered again");
+  }
+}
+
+const GeneratedOutput* EvaluationOutputs::find(const OutputKey& key) const {
+  const auto found = outputs_.find(key);
+  return found == outputs_.end() ? nullptr : &found->second;
+}
+
+void EvaluationOutputs::append(const OutputKey& key, const GeneratedOutput& output) {
+  const nlohmann::ordered_json line{{"task", key.task},       {"mode", key.mode}, {"language", key.language},
+                                    {"index", key.index},     {"text", output.text}, {"tokens", output.tokens},
+                                    {"generation_s", output.generation_s}};
+  write_all(descriptor_, line.dump() + '\n', path_);
+  outputs_[key] = output;
+}
+
+void EvaluationOutputs::sync() { sync_to_disk(path_); }
+
+}  // namespace layalign::trainer
