@@ -34,6 +34,8 @@ function(layalign_find_library target header library)
   set_target_properties(${target} PROPERTIES IMPORTED_LOCATION ${${library}_LIBRARY})
 endfunction()
 layalign_find_library(layalign::xxhash xxhash.h xxhash)
+layalign_find_library(layalign::onig oniguruma.h onig)
+layalign_find_library(layalign::icuuc unicode/uchar.h icuuc)
 
 if(LAYALIGN_TESTS)
   find_package(GTest CONFIG QUIET)

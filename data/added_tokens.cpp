@@ -2,21 +2,34 @@
 
 #include <algorithm>
 
+#include "data/unicode.h"
 #include "data/utf8.h"
 
 namespace layalign::data {
 namespace {
 
+// Where the last character of `text` begins.
+size_t last_character(std::string_view text) {
+  size_t character = text.size() - 1;
+  while (character > 0 && (static_cast<uint8_t>(text[character]) & 0xC0) == 0x80) --character;
+  return character;
+}
+
 // Where the white space at the end of `text` begins.
 size_t space_at_end(std::string_view text) {
   size_t begin = text.size();
   while (begin > 0) {
-    size_t character = begin - 1;
-    while (character > 0 && (static_cast<uint8_t>(text[character]) & 0xC0) == 0x80) --character;
+    const size_t character = last_character(text.substr(0, begin));
     if (!is_white_space(code_point_at(text, character))) break;
     begin = character;
   }
   return begin;
+}
+
+// Whether a word character stands beside [begin, end).
+bool is_inside_word(std::string_view text, size_t begin, size_t end) {
+  const auto is_word = [&](size_t at) { return is_word_character(code_point_at(text, at)); };
+  return (begin > 0 && is_word(last_character(text.substr(0, begin)))) || (end < text.size() && is_word(end));
 }
 
 // Where the white space at `begin` ends.
@@ -42,7 +55,7 @@ std::vector<Section> AddedTokenFinder::split(std::string_view text) const {
     });
     const size_t begin = at;
     at += length;
-    if (token == nullptr) continue;
+    if (token == nullptr || (token->single_word && is_inside_word(text, begin, at))) continue;
     const size_t section_begin = std::max(token->strip_left ? space_at_end(text.substr(0, begin)) : begin, done);
     const size_t section_end = token->strip_right ? space_end(text, at) : at;
     if (done < section_begin) sections.push_back({text.substr(done, section_begin - done), std::nullopt});

@@ -16,6 +16,7 @@ struct AddedToken {
   int64_t id = -1;
   bool strip_left = false;   ///< takes the white space on its left with it
   bool strip_right = false;  ///< and on its right
+  bool single_word = false;  ///< only where no word character stands beside it
   bool normalized = false;   ///< looked for in the normalised text, not in the text as written
   bool special = false;      ///< left out when ids are decoded
 

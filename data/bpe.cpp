@@ -1,78 +1,109 @@
 #include "data/bpe.h"
 
-#include <cstdio>
 #include <queue>
 #include <string>
 #include <tuple>
 
+#include "data/error.h"
+#include "data/text_space.h"
 #include "data/utf8.h"
 
 namespace layalign::data {
 namespace {
 
-uint64_t pair_key(int32_t left, int32_t right) {
+uint64_t pair_key(int64_t left, int64_t right) {
   return static_cast<uint64_t>(left) << 32 | static_cast<uint32_t>(right);
 }
 
 }  // namespace
 
-// A linked list of what the text is cut into.
+// A linked list of what the word is cut into.
 struct Bpe::Symbol {
-  int32_t id;
+  int64_t id;
   int32_t previous;
   int32_t next;  // -1: the last
   bool merged;   // into its left neighbour
 };
 
-Bpe::Bpe(const std::vector<Piece>& pieces) : trie_(texts_of(pieces)) {
+struct Bpe::Symbols {
+  std::vector<Symbol> list;
+  bool unknown_pending = false;  // an unknown character that may still grow
+
+  void append(int64_t id) {
+    const auto at = static_cast<int32_t>(list.size());
+    list.push_back({.id = id, .previous = at - 1, .next = at + 1, .merged = false});
+  }
+};
+
+Bpe::Bpe(const std::vector<Token>& tokens, BpeRules rules) : rules_(std::move(rules)), trie_(texts_of(tokens)) {
+  ids_.reserve(tokens.size());
+  for (const Token& token : tokens) ids_.push_back(token.id);
+  merges_.reserve(rules_.merges.size());
   uint32_t rank = 0;
-  for (size_t id = 0; id < pieces.size(); ++id) {
-    const std::string_view text = pieces[id].text;
-    for (size_t cut = utf8_length(text, 0); cut < text.size(); cut += utf8_length(text, cut)) {
-      const auto left = trie_.find(text.substr(0, cut));
-      const auto right = left ? trie_.find(text.substr(cut)) : std::nullopt;
-      if (right) merges_.emplace(pair_key(*left, *right), Merge{rank++, static_cast<int32_t>(id)});
-    }
+  for (const BpeMerge& merge : rules_.merges) {
+    merges_.insert_or_assign(pair_key(merge.left, merge.right), Merge{rank++, merge.merged});
   }
-  for (int byte = 0; byte < 256; ++byte) {
-    char name[8];
-    std::snprintf(name, sizeof name, "<0x%02X>", byte);
-    byte_ids_[byte] = trie_.find(name).value_or(-1);
-  }
+  rules_.merges.clear();
+  for (int byte = 0; byte < 256; ++byte) byte_ids_[byte] = find(byte_token(static_cast<uint8_t>(byte))).value_or(-1);
 }
 
-void Bpe::encode(std::string_view text, std::vector<int64_t>& ids) const {
-  std::vector<Symbol> symbols;
-  symbols.reserve(text.size());
-  for (size_t i = 0; i < text.size();) {
-    const size_t length = utf8_length(text, i);
-    append_character(text.substr(i, length), symbols);
-    i += length;
+std::optional<int64_t> Bpe::find(std::string_view text) const {
+  const auto index = trie_.find(text);
+  return index ? std::optional(ids_[*index]) : std::nullopt;
+}
+
+void Bpe::encode(std::string_view word, std::vector<int64_t>& ids) const {
+  if (rules_.whole_words_first) {
+    if (const auto id = find(word)) {
+      ids.push_back(*id);
+      return;
+    }
   }
-  if (symbols.empty()) return;
-  symbols.back().next = -1;
-  merge_all(symbols);
-  for (const Symbol& symbol : symbols) {
+  Symbols symbols;
+  symbols.list.reserve(word.size());
+  const bool is_decorated = !rules_.continuing_prefix.empty() || !rules_.end_suffix.empty();
+  for (size_t i = 0; i < word.size();) {
+    const size_t end = i + utf8_length(word, i);
+    const std::string_view character = word.substr(i, end - i);
+    if (is_decorated) {
+      append_character((i > 0 ? rules_.continuing_prefix : "") + std::string(character) +
+                           (end == word.size() ? rules_.end_suffix : ""),
+                       symbols);
+    } else {
+      append_character(character, symbols);
+    }
+    i = end;
+  }
+  if (symbols.unknown_pending) symbols.append(*rules_.unknown_id);
+  if (symbols.list.empty()) return;
+  symbols.list.back().next = -1;
+  merge_all(symbols.list);
+  for (const Symbol& symbol : symbols.list) {
     if (!symbol.merged) ids.push_back(symbol.id);
   }
 }
 
-void Bpe::append_character(std::string_view character, std::vector<Symbol>& symbols) const {
-  const auto append = [&](int32_t id) {
-    const auto at = static_cast<int32_t>(symbols.size());
-    symbols.push_back({.id = id, .previous = at - 1, .next = at + 1, .merged = false});
-  };
-  if (const auto id = trie_.find(character)) {
-    append(*id);
+void Bpe::append_character(std::string_view character, Symbols& symbols) const {
+  if (const auto id = find(character)) {
+    if (symbols.unknown_pending) symbols.append(*rules_.unknown_id);
+    symbols.unknown_pending = false;
+    symbols.append(*id);
     return;
   }
-  for (const char byte : character) {
-    if (byte_ids_[static_cast<uint8_t>(byte)] < 0) return;
+  bool has_bytes = rules_.byte_fallback;
+  for (const char byte : character) has_bytes = has_bytes && byte_ids_[static_cast<uint8_t>(byte)] >= 0;
+  if (has_bytes) {
+    // An unknown character before it stays pending, and so comes behind the bytes: as in the Hugging Face tokenizers.
+    for (const char byte : character) symbols.append(byte_ids_[static_cast<uint8_t>(byte)]);
+  } else if (rules_.unknown_id == BpeRules::kNoUnknown) {
+    throw DataError("'" + std::string(character) + "' is no token, and the tokenizer's unk_token is not in its vocab");
+  } else if (rules_.unknown_id) {
+    if (symbols.unknown_pending && !rules_.fuse_unknown) symbols.append(*rules_.unknown_id);
+    symbols.unknown_pending = true;
   }
-  for (const char byte : character) append(byte_ids_[static_cast<uint8_t>(byte)]);
 }
 
-const Bpe::Merge* Bpe::merge_of(int32_t left, int32_t right) const {
+const Bpe::Merge* Bpe::merge_of(int64_t left, int64_t right) const {
   const auto found = merges_.find(pair_key(left, right));
   return found == merges_.end() ? nullptr : &found->second;
 }
@@ -81,7 +112,7 @@ void Bpe::merge_all(std::vector<Symbol>& symbols) const {
   struct Candidate {
     uint32_t rank;
     int32_t position;
-    int32_t id;
+    int64_t id;
     bool operator>(const Candidate& other) const {
       return std::tie(rank, position) > std::tie(other.rank, other.position);
     }
@@ -110,6 +141,20 @@ void Bpe::merge_all(std::vector<Symbol>& symbols) const {
     consider(left.previous, best.position);
     consider(best.position, left.next);
   }
+}
+
+std::vector<BpeMerge> sentencepiece_merges(const std::vector<Piece>& pieces) {
+  const PieceTrie trie(texts_of(pieces));
+  std::vector<BpeMerge> merges;
+  for (size_t id = 0; id < pieces.size(); ++id) {
+    const std::string_view text = pieces[id].text;
+    for (size_t cut = utf8_length(text, 0); cut < text.size(); cut += utf8_length(text, cut)) {
+      const auto left = trie.find(text.substr(0, cut));
+      const auto right = left ? trie.find(text.substr(cut)) : std::nullopt;
+      if (right) merges.push_back({*left, *right, static_cast<int64_t>(id)});
+    }
+  }
+  return merges;
 }
 
 }  // namespace layalign::data

@@ -42,7 +42,7 @@ class TokenizedCorpus : public Dataset {
   Sample get(int64_t index) const override {
     const auto& row = corpus_.rows[index];
     Sample sample;
-    sample.source = encode_source(*vocabulary_.encoder, row.source, stage_.max_source_tokens);
+    sample.source = encode_source(*vocabulary_.encoder, row.source, language(index), stage_.max_source_tokens);
     if (stage_.prompt) sample.prompt = encode_prompt(*vocabulary_.llm, corpus_.prompt(row), stage_.max_target_tokens);
     sample.target = encode_target(*vocabulary_.llm, row.target, stage_.max_target_tokens, vocabulary_.llm_eos);
     sample.language = language(index);

@@ -1,5 +1,7 @@
 #pragma once
 
+#include <cstdint>
+#include <cstdio>
 #include <string>
 #include <string_view>
 
@@ -18,6 +20,13 @@ inline std::string replace_all(std::string_view text, std::string_view from, std
     out += to;
     at = found + from.size();
   }
+}
+
+/// The vocabulary entry that stands for a byte: <0x0A>.
+inline std::string byte_token(uint8_t byte) {
+  char name[8];
+  std::snprintf(name, sizeof name, "<0x%02X>", byte);
+  return name;
 }
 
 }  // namespace layalign::data

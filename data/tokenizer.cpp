@@ -3,46 +3,50 @@
 #include <algorithm>
 
 #include "data/error.h"
-#include "data/sentencepiece_tokenizer.h"
+#include "data/pipeline_tokenizer.h"
+#include "data/sentencepiece_forms.h"
+#include "data/tokenizer_json.h"
 
 namespace layalign::data {
 namespace {
 
 using std::filesystem::path;
+using Form = SentencePieceForm;
 
-constexpr const char* kT5File = "spiece.model";
-constexpr const char* kLlamaFile = "tokenizer.model";
+constexpr const char* kModelFiles[] = {"spiece.model", "tokenizer.model", "sentencepiece.bpe.model"};
+constexpr const char* kJsonFile = "tokenizer.json";
 constexpr const char* kSupported =
-    "Tokenizers that can be read: T5 form (spiece.model; T5, mT5) and Llama form (tokenizer.model; Llama 1 and 2, "
-    "Mistral). "
-    "A corpus of format token_ids needs no tokenizer.";
+    "Tokenizers that can be read: SentencePiece models of T5 form (spiece.model; T5, mT5), Llama form "
+    "(tokenizer.model; Llama 1 and 2, Mistral) and fairseq form (sentencepiece.bpe.model; XLM-RoBERTa, NLLB, XGLM), "
+    "and tokenizer.json. A corpus of format token_ids needs no tokenizer.";
 
 // Tokenizer files that are not read, to be named in messages.
-constexpr const char* kOtherFiles[] = {"tokenizer.json", "sentencepiece.bpe.model", "tekken.json", "vocab.json",
-                                       "vocab.txt"};
+constexpr const char* kOtherFiles[] = {"tekken.json", "tiktoken.model", "vocab.json", "vocab.txt"};
 
-enum class Form { kT5, kLlama };
-
-Form form_of(const std::string& tokenizer_class, const path& folder) {
-  std::string name = tokenizer_class;
-  if (name.ends_with("Fast")) name.resize(name.size() - 4);
-  if (name == "T5Tokenizer" || name == "MT5Tokenizer") return Form::kT5;
-  if (name == "LlamaTokenizer") return Form::kLlama;
-  if (name.empty()) return std::filesystem::exists(folder / kT5File) ? Form::kT5 : Form::kLlama;
-  throw DataError((folder / "tokenizer_config.json").string() + ": tokenizer_class " + tokenizer_class +
-                  " is not readable. " + kSupported);
+// Each form has its usual name, but any of them is read under another's.
+path model_file(std::optional<Form> form, const path& folder) {
+  const char* usual = form == Form::kT5 ? kModelFiles[0] : form == Form::kLlama ? kModelFiles[1] : kModelFiles[2];
+  if (form && std::filesystem::exists(folder / usual)) return folder / usual;
+  for (const char* name : kModelFiles) {
+    if (std::filesystem::exists(folder / name)) return folder / name;
+  }
+  return {};
 }
 
-// Each form has its usual name, but either is read under the other's.
-path model_file(Form form, const path& folder) {
-  const path usual = folder / (form == Form::kT5 ? kT5File : kLlamaFile);
-  if (std::filesystem::exists(usual)) return usual;
-  return folder / (form == Form::kT5 ? kLlamaFile : kT5File);
+std::optional<Form> form_of(const TokenizerSettings& settings, const path& model) {
+  if (!settings.tokenizer_class.empty()) return form_of_class(settings.tokenizer_class);
+  if (const auto form = form_of_model_type(settings.model_type)) return form;
+  if (model.filename() == kModelFiles[0]) return Form::kT5;
+  if (model.filename() == kModelFiles[1]) return Form::kLlama;
+  return std::nullopt;
 }
 
-void check_folder(const path& folder) {
-  if (!std::filesystem::is_directory(folder)) throw DataError(folder.string() + ": no such folder");
-  if (std::filesystem::exists(folder / kT5File) || std::filesystem::exists(folder / kLlamaFile)) return;
+[[noreturn]] void refuse(const path& folder, const path& model, const TokenizerSettings& settings) {
+  if (!model.empty()) {
+    const std::string form = settings.tokenizer_class.empty() ? "" : " " + settings.tokenizer_class;
+    throw DataError((folder / "tokenizer_config.json").string() + ": tokenizer_class" + form +
+                    (form.empty() ? " is not said" : " is not readable") + ". " + kSupported);
+  }
   std::string found;
   for (const char* name : kOtherFiles) {
     if (std::filesystem::exists(folder / name)) found += (found.empty() ? "" : ", ") + std::string(name);
@@ -55,17 +59,29 @@ void check_folder(const path& folder) {
 }  // namespace
 
 std::unique_ptr<Tokenizer> load_tokenizer(const path& model_folder) {
-  check_folder(model_folder);
+  if (!std::filesystem::is_directory(model_folder)) throw DataError(model_folder.string() + ": no such folder");
   TokenizerSettings settings = read_tokenizer_settings(model_folder);
-  const Form form = form_of(settings.tokenizer_class, model_folder);
-  const path file = model_file(form, model_folder);
-  SentencePieceModel model = read_sentencepiece_model(file);
-  if (form == Form::kT5) return std::make_unique<T5Tokenizer>(model_folder, std::move(model), std::move(settings));
-  return std::make_unique<LlamaTokenizer>(model_folder, std::move(model), std::move(settings));
+  const auto form = form_of(settings, model_file(std::nullopt, model_folder));
+  const path model = model_file(form, model_folder);
+  if (model.empty() || !form) {
+    if (!std::filesystem::exists(model_folder / kJsonFile)) refuse(model_folder, model, settings);
+    return std::make_unique<PipelineTokenizer>(tokenizer_json_parts(model_folder, settings));
+  }
+  return std::make_unique<PipelineTokenizer>(
+      sentencepiece_parts(*form, model_folder, read_sentencepiece_model(model), std::move(settings)));
 }
 
-std::vector<int64_t> encode_source(const Tokenizer& tokenizer, std::string_view text, int64_t max_tokens) {
-  return encode_target(tokenizer, text, max_tokens, tokenizer.eos_id());
+std::vector<int64_t> encode_source(const Tokenizer& tokenizer, std::string_view text, std::string_view language,
+                                   int64_t max_tokens) {
+  const Frame frame = tokenizer.frame(language);
+  const auto framing = static_cast<int64_t>(frame.before.size() + frame.after.size());
+  std::vector<int64_t> ids = frame.before;
+  const std::vector<int64_t> inner = encode_prompt(tokenizer, text, std::max<int64_t>(max_tokens - framing, 0));
+  ids.insert(ids.end(), inner.begin(), inner.end());
+  ids.insert(ids.end(), frame.after.begin(), frame.after.end());
+  // Where not even the frame fits, its end is kept.
+  if (static_cast<int64_t>(ids.size()) > max_tokens) ids.erase(ids.begin(), ids.end() - max_tokens);
+  return ids;
 }
 
 std::vector<int64_t> encode_prompt(const Tokenizer& tokenizer, std::string_view text, int64_t max_tokens) {

@@ -4,6 +4,7 @@
 #include <charconv>
 #include <nlohmann/json.hpp>
 #include <system_error>
+#include <unordered_set>
 
 #include "configs/strict_json.h"
 #include "data/error.h"
@@ -52,6 +53,13 @@ class SettingsFile {
     if (found == nullptr || found->is_null()) return;
     value = get<T>(*found, key);
   }
+  template <typename T>
+  void read(const std::string& key, std::optional<T>& value) const {
+    T said{};
+    read(key, said);
+    const json* found = find(key);
+    if (found != nullptr && !found->is_null()) value = said;
+  }
 
   // A token is a string, or an object with its flags.
   AddedToken token(const json& value, const std::string& key, bool special) const {
@@ -68,7 +76,7 @@ class SettingsFile {
     token.strip_left = flag("lstrip", false);
     token.strip_right = flag("rstrip", false);
     token.normalized = flag("normalized", !token.special);
-    if (flag("single_word", false)) fail(key, "single_word is not supported");
+    token.single_word = flag("single_word", false);
     return token;
   }
 
@@ -112,15 +120,18 @@ void read_named_tokens(const SettingsFile& file, TokenizerSettings& settings) {
   }
 }
 
-void read_extra_tokens(const SettingsFile& file, TokenizerSettings& settings) {
+// None: not said.
+std::optional<std::vector<AddedToken>> read_extra_tokens(const SettingsFile& file) {
+  std::optional<std::vector<AddedToken>> tokens;
   for (const char* key : {"extra_special_tokens", "additional_special_tokens"}) {
     const json* value = file.find(key);
     if (value == nullptr) continue;
-    if (!settings.extra_tokens) settings.extra_tokens.emplace();
-    if (!settings.extra_tokens->empty() || value->is_null()) continue;
+    if (!tokens) tokens.emplace();
+    if (!tokens->empty() || value->is_null()) continue;
     if (!value->is_structured()) file.fail(key, "expected a list of tokens");
-    for (const json& token : *value) settings.extra_tokens->push_back(file.token(token, key, true));
+    for (const json& token : *value) tokens->push_back(file.token(token, key, true));
   }
+  return tokens;
 }
 
 // Tokens with their ids, as {id: token}, {content: id} or [{id, token's fields}].
@@ -138,7 +149,10 @@ void read_declared_tokens(const path& folder, const std::optional<SettingsFile>&
       declare(config->token(token, decoder, false), config->id(id, decoder));
     }
   } else {
-    if (const auto map = open_settings(folder / "special_tokens_map.json")) read_named_tokens(*map, settings);
+    if (const auto map = open_settings(folder / "special_tokens_map.json")) {
+      read_named_tokens(*map, settings);
+      settings.map_extra_tokens = read_extra_tokens(*map).value_or(std::vector<AddedToken>{});
+    }
     if (const auto added = open_settings(folder / "added_tokens.json")) {
       const auto is_special = [&](const std::string& content) {
         const auto same = [&](const AddedToken& token) { return token.content == content; };
@@ -171,13 +185,39 @@ TokenizerSettings read_tokenizer_settings(const path& model_folder) {
     config->read("tokenizer_class", settings.tokenizer_class);
     config->read("legacy", settings.legacy);
     config->read("add_prefix_space", settings.add_prefix_space);
+    config->read("add_bos_token", settings.add_bos_token);
+    config->read("add_eos_token", settings.add_eos_token);
+    config->read("src_lang", settings.src_lang);
+    config->read("legacy_behaviour", settings.legacy_behaviour);
     config->read("extra_ids", settings.extra_ids);
     if (settings.extra_ids < 0) config->fail("extra_ids", "expected 0 or more");
     read_named_tokens(*config, settings);
-    read_extra_tokens(*config, settings);
+    settings.extra_tokens = read_extra_tokens(*config);
   }
+  if (const auto model = open_settings(model_folder / "config.json")) model->read("model_type", settings.model_type);
   read_declared_tokens(model_folder, config, settings);
   return settings;
+}
+
+std::vector<AddedToken> tokens_to_add(const TokenizerSettings& settings, const std::vector<AddedToken>& extra_tokens) {
+  std::vector<AddedToken> tokens = settings.declared_tokens;
+  std::unordered_set<std::string> declared;
+  for (const AddedToken& token : tokens) declared.insert(token.content);
+  const auto add = [&](const AddedToken& token) {
+    if (!declared.contains(token.content)) tokens.push_back(token);
+  };
+  for (const char* key : kNamedTokens) {
+    const auto named = settings.named_tokens.find(key);
+    if (named != settings.named_tokens.end() && named->second) add(*named->second);
+  }
+  for (const AddedToken& token : extra_tokens) add(token);
+  return tokens;
+}
+
+int64_t eos_id(const TokenizerSettings& settings, const TokenVocabulary& vocabulary) {
+  const auto named = settings.named_tokens.find("eos_token");
+  return vocabulary.id_of(named == settings.named_tokens.end() || !named->second ? "" : named->second->content,
+                          "eos_token");
 }
 
 }  // namespace layalign::data

@@ -2,6 +2,7 @@
 
 #include <cstddef>
 #include <optional>
+#include <string>
 #include <string_view>
 
 namespace layalign::data {
@@ -15,6 +16,13 @@ size_t utf8_length(std::string_view text, size_t offset);
 
 /// The character that begins at `offset` of a well-formed text.
 char32_t code_point_at(std::string_view text, size_t offset);
+
+/// Writes a character at the end of a text.
+void append_utf8(char32_t character, std::string& text);
+
+/// Bytes as text: each longest begin of a character that goes no further, and each other byte that fits nowhere,
+/// becomes U+FFFD.
+std::string replace_invalid_utf8(std::string_view bytes);
 
 /// Whether Unicode gives the character the property White_Space.
 bool is_white_space(char32_t character);

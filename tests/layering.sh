@@ -34,6 +34,8 @@ owners=(
   'nccl\.h[>"]' dist/ NCCL
   '(cuda\.h|cuda_runtime|c10/cuda/|ATen/cuda/)' dist/ CUDA
   'hdf5' data/ HDF5
+  'oniguruma' data/pattern.cpp Oniguruma
+  'unicode/' data/unicode.cpp ICU
   'yaml-cpp/' configs/ yaml-cpp
   'CLI/' launch/ CLI11
   'spdlog/' trainer/log.cpp spdlog

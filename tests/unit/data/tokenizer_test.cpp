@@ -33,14 +33,17 @@ std::string refusal(const fs::path& folder) {
   return "no error";
 }
 
-TEST(Tokenizer, GivesTheGoldenIdsOfTheT5Form) {
-  const auto tokenizer = load_tokenizer(kModels / "mt5");
-  const json entries = read_json(kData / "golden" / "tokenizers.json")["mt5"];
-  ASSERT_GT(entries.size(), 30u);
-  for (const json& entry : entries) {
-    const auto text = entry["text"].get<std::string>();
-    EXPECT_EQ(encode_source(*tokenizer, text, 1 << 20), entry["ids"].get<Ids>()) << text;
-    EXPECT_EQ(encode_source(*tokenizer, text, 16), entry["ids_max16"].get<Ids>()) << text;
+TEST(Tokenizer, GivesTheGoldenIdsOfEveryEncoder) {
+  for (const char* model : {"mt5", "xlmr", "nllb"}) {
+    const auto tokenizer = load_tokenizer(kModels / model);
+    const json entries = read_json(kData / "golden" / "tokenizers.json")[model];
+    ASSERT_GT(entries.size(), 30u);
+    for (const json& entry : entries) {
+      const auto text = entry["text"].get<std::string>();
+      const auto language = entry["language"].get<std::string>();
+      EXPECT_EQ(encode_source(*tokenizer, text, language, 1 << 20), entry["ids"].get<Ids>()) << model << ": " << text;
+      EXPECT_EQ(encode_source(*tokenizer, text, language, 16), entry["ids_max16"].get<Ids>()) << model << ": " << text;
+    }
   }
 }
 
@@ -89,10 +92,39 @@ TEST(Tokenizer, CutsToTheLimitAndKeepsEos) {
   const auto tokenizer = load_tokenizer(kModels / "mt5");
   const Ids whole = tokenizer->encode("one two three four");
   ASSERT_GT(whole.size(), 3u);
-  EXPECT_THAT(encode_source(*tokenizer, "one two three four", 3), ElementsAre(whole[0], whole[1], 1));
-  EXPECT_THAT(encode_source(*tokenizer, "one two three four", 1), ElementsAre(1));
+  EXPECT_THAT(encode_source(*tokenizer, "one two three four", "English", 3), ElementsAre(whole[0], whole[1], 1));
+  EXPECT_THAT(encode_source(*tokenizer, "one two three four", "English", 1), ElementsAre(1));
+  const auto framed = load_tokenizer(kModels / "xlmr");
+  const Ids inner = framed->encode("one two three four");
+  EXPECT_THAT(encode_source(*framed, "one two three four", "English", 3), ElementsAre(0, inner[0], 2));
+  EXPECT_THAT(encode_source(*framed, "one two three four", "English", 1), ElementsAre(2));
   EXPECT_THAT(encode_prompt(*tokenizer, "one two three four", 2), ElementsAre(whole[0], whole[1]));
   EXPECT_THAT(encode_target(*tokenizer, "one two three four", 3, 77), ElementsAre(whole[0], whole[1], 77));
+}
+
+TEST(Tokenizer, PutsTheSpecialTokensOfItsFormAroundAText) {
+  const auto frame = [](const char* model, std::string_view language) {
+    const Frame found = load_tokenizer(kModels / model)->frame(language);
+    return std::pair(found.before, found.after);
+  };
+  using testing::IsEmpty;
+  using testing::Pair;
+  EXPECT_THAT(frame("mt5", "Thai"), Pair(IsEmpty(), ElementsAre(1)));
+  EXPECT_THAT(frame("llama", "Thai"), Pair(ElementsAre(1), IsEmpty()));
+  EXPECT_THAT(frame("xlmr", "Thai"), Pair(ElementsAre(0), ElementsAre(2)));
+  EXPECT_THAT(frame("nllb", "Thai"), Pair(ElementsAre(1676), ElementsAre(2)));
+  EXPECT_THAT(frame("nllb", "unknown"), Pair(ElementsAre(1548), ElementsAre(2)));  // src_lang, eng_Latn
+}
+
+TEST(Tokenizer, RefusesALanguageThatNllbHasNoCodeFor) {
+  const auto tokenizer = load_tokenizer(kModels / "nllb");
+  try {
+    encode_source(*tokenizer, "nuqneH", "Klingon", 16);
+    FAIL();
+  } catch (const DataError& error) {
+    EXPECT_THAT(error.what(), HasSubstr("Klingon"));
+    EXPECT_THAT(error.what(), HasSubstr("nllb"));
+  }
 }
 
 TEST(Tokenizer, RefusesTextThatIsNotUtf8) {
@@ -142,8 +174,8 @@ TEST(TokenizerFolder, IsRefusedByNameWhereItsTokenizerIsAnother) {
   TemporaryFolder folder;
   EXPECT_THAT(refusal(folder.path() / "none"), HasSubstr("no such folder"));
   EXPECT_THAT(refusal(folder.path()), HasSubstr("no tokenizer file at all"));
-  folder.write("tokenizer.json", "{}");
-  EXPECT_THAT(refusal(folder.path()), HasSubstr("found only tokenizer.json"));
+  folder.write("vocab.json", "{}");
+  EXPECT_THAT(refusal(folder.path()), HasSubstr("found only vocab.json"));
   EXPECT_THAT(refusal(folder.path()), HasSubstr("spiece.model"));
   fs::copy_file(kModels / "llama" / "tokenizer.model", folder.path() / "tokenizer.model");
   folder.write("tokenizer_config.json", R"({"tokenizer_class": "PreTrainedTokenizerFast"})");
@@ -187,8 +219,17 @@ TEST_F(TokenizerSettingsFile, IsRefusedWithItsPathAndKey) {
   EXPECT_THAT(refusal_of(R"({"added_tokens_decoder": {"x": {"content": "<s>"}}})"), HasSubstr("'x'"));
   EXPECT_THAT(refusal_of(R"({"added_tokens_decoder": {"1": {}}})"), HasSubstr("no content"));
   EXPECT_THAT(refusal_of(R"({"added_tokens_decoder": {"9": {"content": "<s>"}}})"), HasSubstr("declared with id 9"));
-  EXPECT_THAT(refusal_of(R"({"additional_special_tokens": [{"content": "x", "single_word": true}]})"),
+  EXPECT_THAT(refusal_of(R"({"additional_special_tokens": [{"content": "x", "single_word": 1}]})"),
               HasSubstr("single_word"));
+}
+
+TEST_F(TokenizerSettingsFile, MayAskForWholeWords) {
+  folder.write("tokenizer_config.json", R"({"tokenizer_class": "LlamaTokenizer",
+                 "additional_special_tokens": [{"content": "cat", "single_word": true}]})");
+  const auto tokenizer = load_tokenizer(folder.path());
+  EXPECT_EQ(tokenizer->encode("cat"), Ids{1500});
+  EXPECT_THAT(tokenizer->encode("a cat!"), testing::Contains(1500));
+  EXPECT_THAT(tokenizer->encode("cats concat"), testing::Not(testing::Contains(1500)));
 }
 
 TEST_F(TokenizerSettingsFile, TakesAddedTokensFromTokenizerJson) {
