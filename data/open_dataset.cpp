@@ -9,6 +9,7 @@
 #include "data/error.h"
 #include "data/text_corpus.h"
 #include "data/text_file.h"
+#include "data/token_ids.h"
 
 namespace layalign::data {
 namespace {
@@ -94,19 +95,9 @@ class TokenIdCorpus : public Dataset {
 
  private:
   static std::vector<int64_t> ids(const JsonRecord& record, const char* key, int64_t vocabulary_size, int64_t most) {
-    const auto field = record.fields.find(key);
-    const std::string where = record.where + ": field '" + key + "'";
-    if (field == record.fields.end()) throw DataError(where + " is missing");
-    if (!field->is_array()) throw DataError(where + " must be an array of token ids");
-    std::vector<int64_t> result;
-    for (const auto& id : *field) {
-      if (!id.is_number_integer() || id < 0 || id >= vocabulary_size) {
-        throw DataError(where + " holds " + id.dump() + "; the model's ids are 0.." + std::to_string(vocabulary_size - 1));
-      }
-      result.push_back(id.get<int64_t>());
-    }
+    auto result = token_ids(record, key, vocabulary_size);
     if (static_cast<int64_t>(result.size()) > most) {
-      throw DataError(where + " has " + std::to_string(result.size()) + " ids, more than the stage's limit of " +
+      throw DataError(record.where + ": field '" + key + "' has " + std::to_string(result.size()) + " ids, more than the stage's limit of " +
                       std::to_string(most) + "; ids are taken as given, never cut: raise max_source_tokens or max_target_tokens");
     }
     return result;

@@ -8,6 +8,7 @@
 #include "dist/agreement.h"
 #include "dist/process_grid.h"
 #include "launch/failure.h"
+#include "launch/start.h"
 #include "launch/threads.h"
 #include "trainer/error.h"
 #include "trainer/experiment.h"
@@ -38,11 +39,7 @@ class TrainCommand {
     together([&] { config_ = configs::load_config(arguments_.config, arguments_.overrides); });
     const int64_t threads = set_up_threads(*process_, config_.parallel.threads);
     if (arguments_.dry_run) return dry_run();
-    together([&] { check_world(process_->world_size()); });
-    // Communicates by itself: a rank that fails inside it ends the job.
-    grid_ = dist::make_grid(process_, static_cast<int>(config_.parallel.tensor), config_.parallel.device, config_.comm.backend);
-    trainer::set_up_log(trainer::make_rank_tag(grid_.world_rank, grid_.world_size, grid_.tp_rank, grid_.dp_rank),
-                        grid_.world_rank == 0);
+    grid_ = start_grid(config_, process_);
     together([&] { experiment_ = trainer::prepare_experiment(config_); });
     together([&] { dist::require_agreement(*process_, experiment_.agreement()); });
     if (is_finished()) return;
@@ -52,19 +49,11 @@ class TrainCommand {
  private:
   void together(const std::function<void()>& piece) const { launch::together(*process_, piece); }
 
-  void check_world(int world) const {
-    if (world % config_.parallel.tensor == 0) return;
-    throw configs::ConfigError(std::to_string(world) + " rank" + (world == 1 ? "" : "s") +
-                               " cannot be divided into tensor-parallel groups of parallel.tensor = " +
-                               std::to_string(config_.parallel.tensor) + "; start a multiple of " +
-                               std::to_string(config_.parallel.tensor) + " ranks (mpirun -n N), or set parallel.tensor");
-  }
-
   void dry_run() {
     const int world = arguments_.world > 0 ? arguments_.world
                                            : std::max(process_->world_size(), static_cast<int>(config_.parallel.tensor));
     together([&] {
-      check_world(world);
+      check_world(config_, world);
       experiment_ = trainer::prepare_experiment(config_);
     });
     if (process_->world_rank() == 0) std::cout << trainer::plan_report(experiment_, world) << std::flush;

@@ -7,7 +7,6 @@
 #include "configs/paths.h"
 #include "configs/reader.h"
 #include "configs/strict_json.h"
-#include "data/open_dataset.h"
 #include "data/tokenizer.h"
 
 namespace layalign::trainer {
@@ -62,21 +61,6 @@ int64_t resolve_dev_size(const configs::StageConfig& stage, int64_t corpus_size)
   return stage.corpus.format == "token_ids" ? 0 : std::min<int64_t>(3000, corpus_size / 10);
 }
 
-PreparedStage prepare_stage(const configs::StageConfig& config, const configs::RunConfig& run,
-                            const data::Vocabulary& vocabulary) {
-  PreparedStage stage;
-  stage.config = config;
-  stage.dataset = data::open_dataset(config, run.data, run.folder, vocabulary);
-  stage.corpus_fingerprint = stage.dataset->fingerprint();
-  const int64_t size = stage.dataset->size();
-  stage.split = data::split_by_group(*stage.dataset, resolve_dev_size(config, size), static_cast<uint64_t>(run.seed));
-  const auto train_size = static_cast<int64_t>(stage.split.train.size());
-  stage.steps_per_epoch = (train_size + config.global_batch - 1) / config.global_batch;
-  stage.total_steps = config.epochs * stage.steps_per_epoch;
-  if (config.max_steps) stage.total_steps = std::min(stage.total_steps, *config.max_steps);
-  return stage;
-}
-
 model::TrainableSizes trainable_sizes(const Experiment& experiment) {
   const auto& config = experiment.config.model;
   model::TrainableSizes sizes;
@@ -124,7 +108,7 @@ std::vector<int64_t> PreparedStage::batch(int64_t step, uint64_t seed) const {
   return {order.begin() + begin, order.begin() + end};
 }
 
-Experiment prepare_experiment(const configs::RunConfig& config) {
+Experiment prepare_models(const configs::RunConfig& config, bool needs_text) {
   Experiment experiment;
   experiment.config = config;
   const auto& ignored = config.model.ignore_fields;
@@ -140,21 +124,44 @@ Experiment prepare_experiment(const configs::RunConfig& config) {
   experiment.input_form = config.model.mapping == "none" ? data::InputForm::kText : data::InputForm::kMapped;
   experiment.sizes = trainable_sizes(experiment);
 
-  data::Vocabulary vocabulary;
+  auto& vocabulary = experiment.vocabulary;
   vocabulary.encoder_size = experiment.encoder.vocabulary_size;
   vocabulary.llm_size = experiment.llm.vocabulary_size;
   vocabulary.llm_eos = experiment.llm.eos_id;
-  const bool needs_text = std::any_of(config.stages.begin(), config.stages.end(),
-                                      [](const auto& stage) { return stage.corpus.format != "token_ids"; });
   if (needs_text) {
     vocabulary.encoder = data::load_tokenizer(experiment.encoder_folder);
     vocabulary.llm = data::load_tokenizer(experiment.llm_folder);
     data::check_vocabulary(*vocabulary.encoder, vocabulary.encoder_size, experiment.encoder_folder);
     data::check_vocabulary(*vocabulary.llm, vocabulary.llm_size, experiment.llm_folder);
   }
-  for (const auto& stage : config.stages) {
-    experiment.llm.check_sequence_length(experiment.llm_folder, longest_sequence(stage));
-    experiment.stages.push_back(prepare_stage(stage, config, vocabulary));
+  return experiment;
+}
+
+PreparedStage prepare_stage(const Experiment& experiment, const configs::StageConfig& config) {
+  const auto& run = experiment.config;
+  experiment.llm.check_sequence_length(experiment.llm_folder, longest_sequence(config));
+  PreparedStage stage;
+  stage.config = config;
+  stage.dataset = data::open_dataset(config, run.data, run.folder, experiment.vocabulary);
+  stage.corpus_fingerprint = stage.dataset->fingerprint();
+  const int64_t size = stage.dataset->size();
+  stage.split = data::split_by_group(*stage.dataset, resolve_dev_size(config, size), static_cast<uint64_t>(run.seed));
+  const auto train_size = static_cast<int64_t>(stage.split.train.size());
+  stage.steps_per_epoch = (train_size + config.global_batch - 1) / config.global_batch;
+  stage.total_steps = config.epochs * stage.steps_per_epoch;
+  if (config.max_steps) stage.total_steps = std::min(stage.total_steps, *config.max_steps);
+  return stage;
+}
+
+Experiment prepare_experiment(const configs::RunConfig& config) {
+  const bool has_text = std::any_of(config.stages.begin(), config.stages.end(),
+                                    [](const auto& stage) { return stage.corpus.format != "token_ids"; });
+  auto experiment = prepare_models(config, has_text || !config.eval.tasks.empty());
+  for (const auto& stage : config.stages) experiment.stages.push_back(prepare_stage(experiment, stage));
+  for (const auto& name : config.eval.tasks) {
+    const auto task = *data::evaluation_task_named(name);
+    const auto root = configs::resolve_path(*config.data.root, config.folder);
+    experiment.benchmarks.push_back({task, data::read_evaluation(task, root, config.eval.languages, config.eval.limit)});
   }
   return experiment;
 }

@@ -10,6 +10,8 @@
 #include "configs/schema.h"
 #include "data/batch.h"
 #include "data/dataset.h"
+#include "data/evaluation_task.h"
+#include "data/open_dataset.h"
 #include "data/plan.h"
 #include "model/encoder.h"
 #include "model/llm_config.h"
@@ -33,8 +35,14 @@ struct PreparedStage {
   mutable std::pair<int64_t, std::vector<int64_t>> order_{-1, {}};  // epoch and its order
 };
 
-/// All that a run knows before it reads a weight: both models' configs, the layers, tokenizers, corpora, dev splits and the
-/// number of steps. Everything that can be wrong with them is found here.
+/// A benchmark with its questions.
+struct PreparedBenchmark {
+  data::EvaluationTask task = data::EvaluationTask::kMgsm;
+  std::vector<data::EvaluationItem> items;
+};
+
+/// All that a run knows before it reads a weight: both models' configs, the layers, tokenizers, corpora, dev splits, the
+/// number of steps and the test questions. Everything that can be wrong with them is found here.
 struct Experiment {
   configs::RunConfig config;
   std::filesystem::path encoder_folder, llm_folder;
@@ -44,15 +52,22 @@ struct Experiment {
   std::vector<int64_t> language_layers;  ///< of the LLM; none without an aligner
   data::InputForm input_form = data::InputForm::kMapped;
   model::TrainableSizes sizes;
+  data::Vocabulary vocabulary;
   std::vector<PreparedStage> stages;
+  std::vector<PreparedBenchmark> benchmarks;  ///< of eval.tasks
 
   /// One line for each fact that all ranks must agree on, as dist::require_agreement takes them.
   std::vector<std::pair<std::string, std::string>> agreement() const;
 };
 
-/// Opens everything of a run. `tp`: the tensor-parallel size.
-/// Errors: ConfigError, ModelError, DataError.
+/// Opens everything of a training run. Errors: ConfigError, ModelError, DataError.
 Experiment prepare_experiment(const configs::RunConfig& config);
+
+/// The same without stages and benchmarks. `needs_text`: whether the tokenizers are read.
+Experiment prepare_models(const configs::RunConfig& config, bool needs_text);
+
+/// Opens one stage of a prepared experiment.
+PreparedStage prepare_stage(const Experiment& experiment, const configs::StageConfig& config);
 
 /// The seed of a stage's shuffles.
 uint64_t shuffle_seed(int64_t seed, int64_t stage_index);

@@ -39,6 +39,12 @@ class JsonLine {
   std::string body_;
 };
 
+std::string by_language(const std::vector<std::pair<std::string, double>>& values) {
+  JsonLine line;
+  for (const auto& [language, value] : values) line.number(language, value);
+  return line.str();
+}
+
 /// Whether a line is whole and tells of a step up to the given one.
 bool belongs_before(const std::string& line, int64_t stage_index, int64_t step) {
   try {
@@ -70,9 +76,20 @@ std::string to_json(const StepMetrics& m) {
       .str();
 }
 
+std::string to_json(const BenchmarkMetrics& m) {
+  return JsonLine()
+      .text("stage", m.stage)
+      .integer(kStageNumber, m.stage_index + 1)
+      .integer(kStep, m.step)
+      .text("task", m.task)
+      .number("accuracy", m.accuracy)
+      .integer("questions", m.questions)
+      .number("evaluation_s", m.evaluation_s, 6)
+      .raw("language_accuracy", by_language(m.language_accuracy))
+      .str();
+}
+
 std::string to_json(const EvaluationMetrics& m) {
-  JsonLine languages;
-  for (const auto& [language, perplexity] : m.language_perplexity) languages.number(language, perplexity);
   return JsonLine()
       .text("stage", m.stage)
       .integer(kStageNumber, m.stage_index + 1)
@@ -83,7 +100,7 @@ std::string to_json(const EvaluationMetrics& m) {
       .integer("label_tokens", m.label_tokens)
       .boolean("best", m.best)
       .number("evaluation_s", m.evaluation_s, 6)
-      .raw("language_perplexity", languages.str())
+      .raw("language_perplexity", by_language(m.language_perplexity))
       .str();
 }
 

@@ -39,10 +39,23 @@ struct EvaluationMetrics {
   std::vector<std::pair<std::string, double>> language_perplexity;  ///< in the corpus's order of languages
 };
 
+/// What one benchmark scored while training: a line of evaluations.jsonl too, with `task`.
+struct BenchmarkMetrics {
+  std::string stage;
+  int64_t stage_index = 0;
+  int64_t step = 0;      ///< steps done in the stage
+  std::string task;      ///< "mgsm"
+  double accuracy = 0;   ///< 0 to 1, mean of the languages
+  int64_t questions = 0;
+  double evaluation_s = 0;
+  std::vector<std::pair<std::string, double>> language_accuracy;
+};
+
 /// The line without its newline: a JSON object with its keys in the order of the struct; `loss` and `grad_norm` have 9
 /// significant digits, which is every float32 exactly. A number that is not finite becomes null.
 std::string to_json(const StepMetrics& metrics);
 std::string to_json(const EvaluationMetrics& metrics);
+std::string to_json(const BenchmarkMetrics& metrics);
 
 /// metrics.jsonl or evaluations.jsonl of a run, open for appending: a line is in the file (in the system's hands) when
 /// `append` returns.
@@ -57,6 +70,7 @@ class MetricsFile {
 
   void append(const StepMetrics& metrics) { append_line(to_json(metrics)); }
   void append(const EvaluationMetrics& metrics) { append_line(to_json(metrics)); }
+  void append(const BenchmarkMetrics& metrics) { append_line(to_json(metrics)); }
 
   /// Drops, at a resume, the lines of steps that will be done again (those after `step` of the stage, and of later
   /// stages) and a line that was torn by a crash. Returns the number of dropped lines.

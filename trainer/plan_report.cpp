@@ -6,7 +6,6 @@
 
 #include "configs/reader.h"
 #include "data/batch.h"
-#include "dist/tensor_parallel.h"
 #include "trainer/trainables_file.h"
 
 namespace layalign::trainer {
@@ -79,25 +78,12 @@ void describe_stage(std::ostringstream& out, const Experiment& experiment, size_
 
 }  // namespace
 
-int64_t llm_parameters(const model::LlmConfig& config, int tp) {
-  const int64_t D = config.hidden_size, dh = config.head_dim;
-  const int64_t q = config.heads / tp * dh, kv = std::max<int64_t>(1, config.kv_heads / tp) * dh;
-  const int64_t F = dist::shard_of(config.intermediate_size, 0, tp).size;
-  const int64_t V = dist::shard_of(config.vocabulary_size, 0, tp).size;
-  int64_t layer = 2 * D + (q + 2 * kv) * D + D * q + 3 * F * D;
-  if (config.qk_norm) layer += 2 * dh;
-  if (config.qkv_bias) layer += q + 2 * kv;
-  if (config.o_bias) layer += D;
-  if (config.mlp_bias) layer += 2 * F + D;
-  return config.layers * layer + D + V * D * (config.tied_embeddings ? 1 : 2);
-}
-
 std::string plan_report(const Experiment& experiment, int world) {
   const auto& config = experiment.config;
   const auto tp = static_cast<int>(config.parallel.tensor);
   const int64_t frozen_bytes = config.parallel.precision == "bfloat16" ? 2 : 4;
   const int64_t trained = layout_numel(model::trainable_layout(experiment.sizes));
-  const int64_t llm = llm_parameters(experiment.llm, tp);
+  const int64_t llm = experiment.llm.parameters(tp);
   std::ostringstream out;
   out << configs::to_yaml(config) << "\n"
       << "grid: " << world << " rank" << (world == 1 ? "" : "s") << " = " << tp << " tensor parallel x " << world / tp

@@ -16,7 +16,4 @@ std::string plan_report(const Experiment& experiment, int world);
 /// The run in a few log lines, for the start of the log.
 std::vector<std::string> plan_lines(const Experiment& experiment, const dist::ProcessGrid& grid, int64_t threads);
 
-/// Parameters of the LLM that one rank of `tp` holds, padding included.
-int64_t llm_parameters(const model::LlmConfig& config, int tp);
-
 }  // namespace layalign::trainer

@@ -29,7 +29,7 @@ constexpr const char* kWayOut = "; choose another `output`, or remove that folde
 
 /// Whether a resume may differ in this key: it changes how the run is computed or shown, not what is computed.
 bool is_harmless(std::string_view difference) {
-  constexpr std::array<std::string_view, 5> kHarmless{"output:", "log.", "checkpoint.", "comm.", "parallel."};
+  constexpr std::array<std::string_view, 6> kHarmless{"output:", "log.", "checkpoint.", "comm.", "eval.", "parallel."};
   if (difference.starts_with("parallel.precision")) return false;
   return std::any_of(kHarmless.begin(), kHarmless.end(), [&](auto key) { return difference.starts_with(key); });
 }

@@ -48,7 +48,7 @@ enum class RunState {
 };
 
 /// What `folder` holds, seen from a run with `config`. Only reads, so that one rank can look and tell the others.
-/// `changed` gets the differences that a resume may have (`log`, `checkpoint`, `comm`, `output`, `parallel` without its
+/// `changed` gets the differences that a resume may have (`log`, `checkpoint`, `comm`, `eval`, `output`, `parallel` without its
 /// precision), as configs::differences words them.
 /// Errors: ConfigError where the folder holds a run with another config (every differing key is named), or files that
 /// are no run: a run never writes among foreign files.

@@ -50,6 +50,10 @@ void take_step(const nlohmann::json& line, StageSummary& stage) {
 }
 
 void take_evaluation(const nlohmann::json& line, StageSummary& stage) {
+  if (line.contains("task")) {
+    stage.accuracy[line.at("task").get<std::string>()] = number(line.at("accuracy"));
+    return;
+  }
   ++stage.evaluations;
   stage.last_perplexity = number(line.at("perplexity"));
   if (line.at("best").get<bool>()) {
@@ -89,6 +93,7 @@ std::string summary_text(const RunFolder& folder, const std::vector<StageSummary
     for (const auto& [language, perplexity] : stage.language_perplexity) {
       text << "    " << std::left << std::setw(12) << language << std::right << std::setw(9) << perplexity << "\n";
     }
+    for (const auto& [task, accuracy] : stage.accuracy) text << "  " << task << " accuracy " << 100 * accuracy << " %\n";
     text << "  trained weights: " << folder.trainables(static_cast<int64_t>(i)).string() << "\n";
   }
   text << "metrics: " << folder.metrics().string() << "\n";
@@ -111,6 +116,7 @@ void finish_run(const RunFolder& folder, const std::vector<StageSummary>& stages
                     {"best_perplexity", json_number(stage.best_perplexity)},
                     {"best_step", stage.best_step},
                     {"language_perplexity", languages},
+                    {"accuracy", stage.accuracy},
                     {"trainables", folder.trainables(static_cast<int64_t>(i)).lexically_relative(folder.output())}});
   }
   write_file_durably(folder.summary(), Json{{"stages", list}}.dump(2) + "\n");

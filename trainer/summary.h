@@ -2,6 +2,7 @@
 
 #include <cstdint>
 #include <limits>
+#include <map>
 #include <string>
 #include <utility>
 #include <vector>
@@ -21,6 +22,7 @@ struct StageSummary {
   double best_perplexity = std::numeric_limits<double>::infinity();
   double last_perplexity = std::numeric_limits<double>::infinity();
   std::vector<std::pair<std::string, double>> language_perplexity;  ///< of the last evaluation
+  std::map<std::string, double> accuracy;  ///< 0 to 1, of each benchmark's last evaluation
 };
 
 /// Reads metrics.jsonl and evaluations.jsonl, so it is complete after any number of resumes.

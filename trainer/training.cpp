@@ -9,9 +9,9 @@
 #include "checkpoints_tools/hash.h"
 #include "configs/error.h"
 #include "configs/paths.h"
-#include "dist/agreement.h"
 #include "dist/device.h"
 #include "dist/error.h"
+#include "trainer/answering.h"
 #include "trainer/error.h"
 #include "trainer/log.h"
 #include "trainer/schedule.h"
@@ -41,24 +41,13 @@ Training::Training(const dist::ProcessGrid& grid, const Experiment& experiment, 
 
 void Training::load() {
   const auto& config = experiment_.config;
-  const auto type = config.parallel.precision == "bfloat16" ? at::kBFloat16 : at::kFloat;
-  together_([&] {
-    encoder_ = model::load_encoder(experiment_.encoder_folder, grid_.device, type, config.model.ignore_fields);
-    llm_.emplace(experiment_.llm_folder, experiment_.llm, grid_.tp, grid_.device, type);
-  });
-  together_([&] { agree_on_models(); });
+  models_ = load_frozen_models(experiment_, grid_, together_);
   trainables_.emplace(experiment_.sizes, grid_.device, /*riders=*/1 + grid_.world_size);
   const auto recompute = config.parallel.recompute == "full" ? model::Recompute::kFull : model::Recompute::kNone;
-  layalign_.emplace(*llm_, *trainables_, experiment_.language_layers, experiment_.input_form, recompute);
+  layalign_.emplace(*models_.llm, *trainables_, experiment_.language_layers, experiment_.input_form, recompute);
   step_.emplace(grid_, config.optimizer,
-                Models{*encoder_, *llm_, *layalign_, *trainables_, experiment_.encoder_layers});
+                Models{*models_.encoder, *models_.llm, *layalign_, *trainables_, experiment_.encoder_layers});
   initialise();
-}
-
-void Training::agree_on_models() {
-  if (!grid_.process) return;
-  dist::require_agreement(*grid_.process, {{"encoder weights (" + experiment_.encoder_folder.string() + ")", encoder_->fingerprint()},
-                                           {"LLM weights (" + experiment_.llm_folder.string() + ")", llm_->fingerprint()}});
 }
 
 void Training::initialise() {
@@ -83,6 +72,7 @@ void Training::restore() {
     stage_index_ = state->stage_index;
     steps_done_ = state->step;
     best_perplexity_ = state->best_perplexity;
+    best_accuracy_ = state->best_accuracy;
     elapsed_before_s_ = state->elapsed_s;
   }
   share_position();
@@ -102,8 +92,8 @@ std::optional<TrainingState> Training::find_state() const {
   auto state = newest_training_state(folder_.stages(), &warnings);
   for (const auto& warning : warnings) log_warn(warning);
   if (!state) return state;
-  if (state->layout != trainables_->layout() || state->encoder_fingerprint != encoder_->fingerprint() ||
-      state->llm_fingerprint != llm_->fingerprint()) {
+  if (state->layout != trainables_->layout() || state->encoder_fingerprint != models_.encoder->fingerprint() ||
+      state->llm_fingerprint != models_.llm->fingerprint()) {
     throw configs::ConfigError(folder_.output().string() +
                                ": its checkpoints were made with other model weights; choose another output");
   }
@@ -128,12 +118,13 @@ std::vector<std::string> Training::corpus_fingerprints() const {
 void Training::share_position() {
   if (!grid_.process) return;
   const auto mine = nlohmann::json{stage_index_, steps_done_, std::isfinite(best_perplexity_) ? best_perplexity_ : -1.0,
-                                   elapsed_before_s_};
+                                   elapsed_before_s_, best_accuracy_};
   const auto shared = nlohmann::json::parse(grid_.process->broadcast(mine.dump(), 0));
   stage_index_ = shared[0].get<int64_t>();
   steps_done_ = shared[1].get<int64_t>();
   best_perplexity_ = shared[2].get<double>() < 0 ? std::numeric_limits<double>::infinity() : shared[2].get<double>();
   elapsed_before_s_ = shared[3].get<double>();
+  best_accuracy_ = shared[4].get<double>();
 }
 
 void Training::share(const at::Tensor& target, const at::Tensor& value) const {
@@ -156,6 +147,7 @@ void Training::run_stage(const PreparedStage& stage) {
   if (steps_done_ == 0) {
     step_->optimizer().reset();
     best_perplexity_ = std::numeric_limits<double>::infinity();
+    best_accuracy_ = -1;
   }
   std::optional<Progress> progress;
   if (is_first()) {
@@ -170,7 +162,7 @@ void Training::run_stage(const PreparedStage& stage) {
       metrics_->append(metrics);
       progress->step(metrics);
     }
-    if (!stage.split.dev.empty() && (last || steps_done_ % stage.config.eval_every == 0)) evaluate(stage);
+    evaluate_if_due(stage, last);
     if (steps_done_ % config.parallel.check_replicas_every == 0) check_replicas();
     if (last || steps_done_ % config.checkpoint.every == 0) save();
   }
@@ -205,17 +197,35 @@ StepMetrics Training::train_step(const PreparedStage& stage) {
   return metrics;
 }
 
-void Training::evaluate(const PreparedStage& stage) {
+void Training::evaluate_if_due(const PreparedStage& stage, bool last) {
+  const auto& eval = experiment_.config.eval;
+  const auto is_due = [&](const std::optional<int64_t>& every) { return last || (every && steps_done_ % *every == 0); };
+  bool best = false;
+  if (!stage.split.dev.empty() && is_due(stage.config.eval_every)) {
+    const double perplexity = held_out_perplexity(stage);
+    if (perplexity < best_perplexity_) {
+      best_perplexity_ = perplexity;
+      best = best || eval.best == "perplexity";
+    }
+  }
+  if (!experiment_.benchmarks.empty() && is_due(eval.every)) {
+    const double accuracy = score_benchmarks(stage);
+    if (accuracy > best_accuracy_) {
+      best_accuracy_ = accuracy;
+      best = best || eval.best == "accuracy";
+    }
+  }
+  if (best && is_first()) save_trainables(folder_.best(stage_index_), trainables_->layout(), trainables_->masters());
+}
+
+double Training::held_out_perplexity(const PreparedStage& stage) {
   const auto start = std::chrono::steady_clock::now();
   const auto found = evaluate_perplexity(grid_, step_->models(), *stage.dataset, stage.split.dev, stage.config.micro_batch);
   if (!std::isfinite(found.loss)) {
     throw DivergedError("step " + std::to_string(steps_done_) + " of stage " + stage.config.name + ": the held-out loss is " +
                         std::to_string(found.loss) + ". Lower lr, or use precision float32");
   }
-  const bool best = found.perplexity < best_perplexity_;
-  if (best) best_perplexity_ = found.perplexity;
-  if (!is_first()) return;
-  if (best) save_trainables(folder_.best(stage_index_), trainables_->layout(), trainables_->masters());
+  if (!is_first()) return found.perplexity;
   EvaluationMetrics metrics;
   metrics.stage = stage.config.name;
   metrics.stage_index = stage_index_;
@@ -224,14 +234,46 @@ void Training::evaluate(const PreparedStage& stage) {
   metrics.perplexity = found.perplexity;
   metrics.samples = static_cast<int64_t>(stage.split.dev.size());
   metrics.label_tokens = found.label_tokens;
-  metrics.best = best;
+  metrics.best = found.perplexity < best_perplexity_;
   metrics.evaluation_s = seconds_since(start);
   metrics.language_perplexity = found.by_language;
   evaluations_->append(metrics);
   std::array<char, 96> text{};
   std::snprintf(text.data(), text.size(), "step %lld  held-out perplexity %.4f%s", static_cast<long long>(steps_done_),
-                found.perplexity, best ? " (best so far)" : "");
+                found.perplexity, metrics.best ? " (best so far)" : "");
   log_info(text.data());
+  return found.perplexity;
+}
+
+double Training::score_benchmarks(const PreparedStage& stage) {
+  const auto& eval = experiment_.config.eval;
+  const Answering answering(grid_, experiment_, models_, *trainables_);
+  model::GenerationOptions options;
+  options.max_new_tokens = eval.max_new_tokens;
+  options.batch = eval.batch;
+  double sum = 0;
+  for (const auto& benchmark : experiment_.benchmarks) {
+    const auto start = std::chrono::steady_clock::now();
+    const auto found = score_benchmark(answering, grid_, benchmark.task, benchmark.items, experiment_, stage.config, options);
+    sum += found.mean;
+    if (!is_first()) continue;
+    BenchmarkMetrics metrics;
+    metrics.stage = stage.config.name;
+    metrics.stage_index = stage_index_;
+    metrics.step = steps_done_;
+    metrics.task = data::name_of(benchmark.task);
+    metrics.accuracy = found.mean;
+    metrics.questions = found.questions;
+    metrics.evaluation_s = seconds_since(start);
+    metrics.language_accuracy = found.by_language;
+    evaluations_->append(metrics);
+    std::array<char, 96> text{};
+    std::snprintf(text.data(), text.size(), "step %lld  %s accuracy %.1f %% of %lld questions",
+                  static_cast<long long>(steps_done_), metrics.task.c_str(), 100 * found.mean,
+                  static_cast<long long>(found.questions));
+    log_info(text.data());
+  }
+  return sum / static_cast<double>(experiment_.benchmarks.size());
 }
 
 void Training::save() {
@@ -243,12 +285,13 @@ void Training::save() {
   state.stage_index = stage_index_;
   state.step = steps_done_;
   state.best_perplexity = best_perplexity_;
+  state.best_accuracy = best_accuracy_;
   state.masters = trainables_->masters();
   state.exp_avg = step_->optimizer().exp_avg();
   state.exp_avg_sq = step_->optimizer().exp_avg_sq();
   state.layout = trainables_->layout();
-  state.encoder_fingerprint = encoder_->fingerprint();
-  state.llm_fingerprint = llm_->fingerprint();
+  state.encoder_fingerprint = models_.encoder->fingerprint();
+  state.llm_fingerprint = models_.llm->fingerprint();
   state.corpus_fingerprints = corpus_fingerprints();
   state.elapsed_s = elapsed_before_s_ + seconds_since(start_);
   state.world_size = grid_.world_size;

@@ -1,19 +1,16 @@
 #pragma once
 
 #include <chrono>
-#include <functional>
 #include <limits>
-#include <memory>
 #include <optional>
 #include <string>
 
 #include "dist/process_grid.h"
-#include "model/encoder.h"
 #include "model/layalign.h"
-#include "model/llm.h"
 #include "model/trainables.h"
 #include "trainer/evaluate.h"
 #include "trainer/experiment.h"
+#include "trainer/frozen_models.h"
 #include "trainer/metrics.h"
 #include "trainer/progress.h"
 #include "trainer/run_folder.h"
@@ -21,10 +18,6 @@
 #include "trainer/training_state.h"
 
 namespace layalign::trainer {
-
-/// Runs a piece of set-up on every rank; if it throws on one rank, all ranks throw alike. Injected by `launch`, which knows
-/// how errors become messages and exit codes.
-using Together = std::function<void(const std::function<void()>&)>;
 
 /// One run: all stages of a config in order, on one process grid.
 class Training {
@@ -44,7 +37,6 @@ class Training {
   void run();
 
  private:
-  void agree_on_models();
   void initialise();
   std::optional<TrainingState> find_state() const;
   std::vector<std::string> corpus_fingerprints() const;
@@ -52,7 +44,11 @@ class Training {
   void share(const at::Tensor& target, const at::Tensor& value) const;
   void run_stage(const PreparedStage& stage);
   StepMetrics train_step(const PreparedStage& stage);
-  void evaluate(const PreparedStage& stage);
+  /// Evaluates what is due after this step, and keeps the trainables where they are the best by eval.best.
+  void evaluate_if_due(const PreparedStage& stage, bool last);
+  double held_out_perplexity(const PreparedStage& stage);
+  /// Scores eval.tasks, writes a line for each; the mean of their accuracies.
+  double score_benchmarks(const PreparedStage& stage);
   void save();
   void check_replicas() const;
   bool is_first() const { return grid_.world_rank == 0; }
@@ -62,8 +58,7 @@ class Training {
   int64_t threads_;
   Together together_;
   RunFolder folder_;
-  std::unique_ptr<model::Encoder> encoder_;
-  std::optional<model::Llm> llm_;
+  FrozenModels models_;
   std::optional<model::Trainables> trainables_;
   std::optional<model::LayAlign> layalign_;
   std::optional<TrainStep> step_;
@@ -72,6 +67,7 @@ class Training {
   int64_t stage_index_ = 0;
   int64_t steps_done_ = 0;  // in that stage
   double best_perplexity_ = std::numeric_limits<double>::infinity();  // of that stage
+  double best_accuracy_ = -1;                                         // of that stage, -1 before a benchmark was scored
   double elapsed_before_s_ = 0;  // in the runs that this one resumes
   std::chrono::steady_clock::time_point start_;
 };

@@ -69,6 +69,7 @@ std::string state_text(const TrainingState& state) {
               {"stage_index", state.stage_index},
               {"step", state.step},
               {"best_perplexity", evaluated ? Json(state.best_perplexity) : Json(nullptr)},
+              {"best_accuracy", state.best_accuracy},
               {"elapsed_s", state.elapsed_s},
               {"encoder_fingerprint", state.encoder_fingerprint},
               {"llm_fingerprint", state.llm_fingerprint},
@@ -85,6 +86,7 @@ TrainingState parse_state(const nlohmann::json& json) {
   TrainingState state;
   state.stage_index = json.at("stage_index").get<int64_t>();
   state.step = json.at("step").get<int64_t>();
+  state.best_accuracy = json.at("best_accuracy").get<double>();
   if (!json.at("best_perplexity").is_null()) state.best_perplexity = json.at("best_perplexity").get<double>();
   state.elapsed_s = json.at("elapsed_s").get<double>();
   state.encoder_fingerprint = json.at("encoder_fingerprint").get<std::string>();

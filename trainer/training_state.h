@@ -18,6 +18,7 @@ struct TrainingState {
   int64_t stage_index = 0;                                           ///< 0 for the first
   int64_t step = 0;                                                  ///< steps done in the stage
   double best_perplexity = std::numeric_limits<double>::infinity();  ///< of the stage; infinite before an evaluation
+  double best_accuracy = -1;  ///< of the stage, mean of eval.tasks; -1 before a benchmark was scored
   at::Tensor masters, exp_avg, exp_avg_sq;  ///< float32 [N]: trainables and AdamW's moments, whole on every rank
   TrainableLayout layout;                   ///< of the three
   std::string encoder_fingerprint, llm_fingerprint;  ///< of the frozen weights

@@ -21,6 +21,10 @@ struct Case {
   double first_tolerance = 1e-5, later_tolerance = 1e-4, final_tolerance = 5e-4;
 };
 
+void PrintTo(const Case& c, std::ostream* out) {
+  *out << c.golden << " on " << c.ranks << " ranks, tensor " << c.tensor << ", " << c.precision << ", recompute " << c.recompute;
+}
+
 class GoldenRun : public testing::TestWithParam<Case> {};
 
 TEST_P(GoldenRun, TrajectoryAndFinalWeights) {

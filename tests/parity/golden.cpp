@@ -20,7 +20,14 @@ Golden::Golden(const std::string& name) : file_(kFolder + name + ".safetensors")
   encoder_folder = kFolder + "models/" + encoder;
   llm_folder = kFolder + "models/" + llm;
   const auto& metadata = file_.metadata();
-  mlp = metadata.at("structure") == "MLP";
+  sizes.mlp = metadata.at("structure") == "MLP";
+  const auto is = [&](const char* key, const char* value) { return metadata.contains(key) && metadata.at(key) == value; };
+  if (is("mapping", "linear")) sizes.mapping = model::MappingKind::kLinear;
+  if (is("mapping", "none")) sizes.mapping = model::MappingKind::kNone;
+  if (is("aligner", "uniform_mean")) sizes.aligner = model::AlignerKind::kUniformMean;
+  if (is("aligner", "none")) sizes.aligner = model::AlignerKind::kNone;
+  if (is("gate", "dynamic")) sizes.gate = model::GateKind::kDynamic;
+  if (is("gate", "none")) sizes.gate = model::GateKind::kNone;
   encoder_layers = nlohmann::json::parse(metadata.at("encoder_layers")).get<std::vector<int64_t>>();
   language_layers = nlohmann::json::parse(metadata.at("language_layers")).get<std::vector<int64_t>>();
   lr = std::stod(metadata.at("lr"));
@@ -41,12 +48,15 @@ System::System(const Golden& golden, const dist::ProcessGrid& grid, model::Recom
   encoder = model::load_encoder(golden.encoder_folder, grid.device, type);
   const auto config = model::LlmConfig::read(golden.llm_folder);
   llm = std::make_unique<model::Llm>(golden.llm_folder, config, grid.tp, grid.device, type);
-  const model::TrainableSizes sizes{static_cast<int64_t>(golden.encoder_layers.size()),
-                                    static_cast<int64_t>(golden.language_layers.size()), encoder->info().width,
-                                    config.hidden_size, golden.mlp};
+  auto sizes = golden.sizes;
+  sizes.encoder_layers = static_cast<int64_t>(golden.encoder_layers.size());
+  sizes.language_layers = static_cast<int64_t>(golden.language_layers.size());
+  sizes.encoder_width = encoder->info().width;
+  sizes.llm_width = config.hidden_size;
   trainables = std::make_unique<model::Trainables>(sizes, grid.device, 1 + grid.world_size);
   trainables->masters().copy_(golden.flat("init", trainables->layout()));
-  layalign = std::make_unique<model::LayAlign>(*llm, *trainables, golden.language_layers, data::InputForm::kMapped, recompute);
+  const auto form = sizes.mapping == model::MappingKind::kNone ? data::InputForm::kText : data::InputForm::kMapped;
+  layalign = std::make_unique<model::LayAlign>(*llm, *trainables, golden.language_layers, form, recompute);
 }
 
 double relative_error(const at::Tensor& got, const at::Tensor& expected) {

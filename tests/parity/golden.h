@@ -27,7 +27,7 @@ class Golden {
   at::Tensor flat(const std::string& prefix, const model::TrainableLayout& layout) const;
 
   std::string encoder_folder, llm_folder;
-  bool mlp = false;
+  model::TrainableSizes sizes;  ///< its kinds; the widths come from the models
   std::vector<int64_t> encoder_layers, language_layers;
   std::vector<data::Sample> samples;
   double lr = 0, eps = 0;

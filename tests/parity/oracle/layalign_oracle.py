@@ -7,7 +7,7 @@ trainables, AdamW trajectories and greedy outputs. It runs one sample at a time,
 make_cases.py makes the models and runs it for every case.
 
     python layalign_oracle.py --encoder DIR --llm DIR --out golden.safetensors [--structure Linear|MLP]
-           [--encoder-layers 0 1 2 ..] [--language-layers 0 1 ..] [--seed 0] [--samples 6] [--stage 1|2] [--steps 5] [--lr 1e-3] [--eps 1e-4]
+           [--mapping mlp|linear|none] [--aligner layer_wise|uniform_mean|none] [--gate scalar|dynamic|none] [--encoder-layers 0 1 2 ..] [--language-layers 0 1 ..] [--seed 0] [--samples 6] [--stage 1|2] [--steps 5] [--lr 1e-3] [--eps 1e-4]
 
 Notation: E encoder layers used, L LLM layers used, De / D hidden sizes of encoder / LLM, S encoder tokens.
   hidden_states[0..n]   embedding output .. last (normed) layer; the default E layers are 0 .. n-1 (the reference's).
@@ -17,6 +17,9 @@ Notation: E encoder layers used, L LLM layers used, De / D hidden sizes of encod
   fusion, layer l       out = SelfAttn(x) + o_proj(gate_l * softmax(rope(q) . k_proj(K_l)^T / sqrt(dh)) v_proj(V_l)).
                         Where the layer normalises its heads (Qwen3): q = q_norm(q_proj(x)), and k_norm(k_proj(K_l)).
   LLM input             [bos, mapping(last hidden), end_boundary, (stage 2: prompt), target, eos]; loss on target+eos.
+  ablations             mapping linear: De -> D; none: neither mapped tokens nor end_boundary. aligner uniform_mean: the mean
+                        over the encoder layers takes the place of fc1 and its ReLU; none: no fusion, no gates. gate dynamic:
+                        weight_l . x + bias_l of the hidden state x that q_proj reads, a number a token; none: 1.
 """
 import argparse, json, types
 import torch
@@ -27,23 +30,28 @@ from safetensors.torch import save_file
 
 
 class Mapping(nn.Module):
-    def __init__(self, de, d):
+    def __init__(self, de, d, kind="mlp"):
         super().__init__()
-        self.linear1, self.linear2 = nn.Linear(de, 2 * de), nn.Linear(2 * de, d)
+        self.linear1 = nn.Linear(de, 2 * de if kind == "mlp" else d)
+        self.linear2 = nn.Linear(2 * de, d) if kind == "mlp" else None
         self.end_boundary = nn.Parameter(torch.zeros(d))
 
     def forward(self, h):
-        return self.linear2(F.relu(self.linear1(h)))
+        return self.linear2(F.relu(self.linear1(h))) if self.linear2 is not None else self.linear1(h)
 
 
 class Aligner(nn.Module):
-    def __init__(self, e, l, de, d, structure="Linear"):
+    def __init__(self, e, l, de, d, structure="Linear", kind="layer_wise"):
         super().__init__()
-        self.fc1, self.fc2 = nn.Linear(e, 2 * l), nn.Linear(de, d)
+        self.rows = 2 * l
+        self.fc1, self.fc2 = nn.Linear(e, 2 * l) if kind == "layer_wise" else None, nn.Linear(de, d)
         self.fc3 = nn.Linear(d, d) if structure == "MLP" else None
 
     def forward(self, stack):                       # [E, S, De] -> [2L, S, D]
-        x = F.relu(self.fc1(stack.permute(1, 2, 0))).permute(2, 0, 1)
+        if self.fc1 is not None:
+            x = F.relu(self.fc1(stack.permute(1, 2, 0))).permute(2, 0, 1)
+        else:
+            x = stack.mean(0, keepdim=True).expand(self.rows, -1, -1)
         x = self.fc2(x)
         return self.fc3(F.relu(x)) if self.fc3 is not None else x
 
@@ -54,7 +62,8 @@ def rotate_half(x):
 
 
 class LayAlign(nn.Module):
-    def __init__(self, encoder, llm, encoder_layers=None, language_layers=None, structure="Linear"):
+    def __init__(self, encoder, llm, encoder_layers=None, language_layers=None, structure="Linear", mapping="mlp",
+                 aligner="layer_wise", gate="scalar"):
         super().__init__()
         self.encoder, self.llm = encoder, llm
         for p in self.parameters():
@@ -64,9 +73,16 @@ class LayAlign(nn.Module):
         d = llm.config.hidden_size
         self.encoder_layers = list(range(n)) if encoder_layers is None else encoder_layers
         self.language_layers = list(range(llm.config.num_hidden_layers)) if language_layers is None else language_layers
-        self.mapping = Mapping(de, d)
-        self.aligner = Aligner(len(self.encoder_layers), len(self.language_layers), de, d, structure)
-        self.gates = nn.Parameter(torch.zeros(len(self.language_layers)))
+        if aligner == "none":
+            self.encoder_layers, self.language_layers = [], []
+        e, l = len(self.encoder_layers), len(self.language_layers)
+        self.mapping = Mapping(de, d, mapping) if mapping != "none" else None
+        self.aligner = Aligner(e, l, de, d, structure, aligner) if aligner != "none" else None
+        self.gates = None
+        if aligner != "none" and gate == "scalar":
+            self.gates = nn.Parameter(torch.zeros(l))
+        elif aligner != "none" and gate == "dynamic":
+            self.gates = nn.Linear(d, l)
         self.states = None
         for i, l in enumerate(self.language_layers):
             attn = llm.model.layers[l].self_attn
@@ -91,21 +107,29 @@ class LayAlign(nn.Module):
             q = q * cos + rotate_half(q) * sin
             rep = q.shape[1] // k.shape[1]
             k, v = k.repeat_interleave(rep, 1), v.repeat_interleave(rep, 1)
-            p = oracle.gates[i] * torch.softmax(q @ k.transpose(2, 3) / dh**0.5, dim=-1, dtype=torch.float32)
+            p = torch.softmax(q @ k.transpose(2, 3) / dh**0.5, dim=-1, dtype=torch.float32)
+            if isinstance(oracle.gates, nn.Parameter):
+                p = oracle.gates[i] * p
             fused = (p @ v).transpose(1, 2).reshape(1, hidden_states.shape[1], -1)
+            if isinstance(oracle.gates, nn.Linear):
+                fused = (hidden_states @ oracle.gates.weight[i] + oracle.gates.bias[i])[..., None] * fused
             return out + attn.o_proj(fused), weights
         return forward
 
     def encode(self, ids):                          # -> ([E, S, De], [S, De])
         with torch.no_grad():
             o = self.encoder(input_ids=torch.tensor([ids]), output_hidden_states=True)
-        return torch.stack([o.hidden_states[i][0] for i in self.encoder_layers]), o.last_hidden_state[0]
+        last = o.last_hidden_state[0]
+        return torch.stack([o.hidden_states[i][0] for i in self.encoder_layers] or [last])[:len(self.encoder_layers)], last
 
     def prefix(self, source, prompt=None):
         stack, last = self.encode(source)
-        self.states = self.aligner(stack)
+        if self.aligner is not None:
+            self.states = self.aligner(stack)
         embed = self.llm.get_input_embeddings()
-        parts = [embed(torch.tensor([self.llm.config.bos_token_id])), self.mapping(last), self.mapping.end_boundary[None]]
+        parts = [embed(torch.tensor([self.llm.config.bos_token_id]))]
+        if self.mapping is not None:
+            parts += [self.mapping(last), self.mapping.end_boundary[None]]
         if prompt:
             parts.append(embed(torch.tensor(prompt)))
         return torch.cat(parts)
@@ -156,6 +180,9 @@ def main():
     ap.add_argument("--llm", required=True)
     ap.add_argument("--out", required=True)
     ap.add_argument("--structure", default="Linear", choices=["Linear", "MLP"])
+    ap.add_argument("--mapping", default="mlp", choices=["mlp", "linear", "none"])
+    ap.add_argument("--aligner", default="layer_wise", choices=["layer_wise", "uniform_mean", "none"])
+    ap.add_argument("--gate", default="scalar", choices=["scalar", "dynamic", "none"])
     ap.add_argument("--encoder-layers", type=int, nargs="*")
     ap.add_argument("--language-layers", type=int, nargs="*")
     ap.add_argument("--stage", type=int, default=1, choices=[1, 2])
@@ -166,7 +193,8 @@ def main():
     ap.add_argument("--eps", type=float, default=1e-4, help="large, so that AdamW does not amplify rounding of tiny gradients")
     a = ap.parse_args()
     torch.manual_seed(a.seed)
-    m = load(a.encoder, a.llm, encoder_layers=a.encoder_layers, language_layers=a.language_layers, structure=a.structure)
+    m = load(a.encoder, a.llm, encoder_layers=a.encoder_layers, language_layers=a.language_layers, structure=a.structure,
+             mapping=a.mapping, aligner=a.aligner, gate=a.gate)
     randomise(m, a.seed)
     g = torch.Generator().manual_seed(a.seed + 1)
     ids = lambda lo, hi, vocab: torch.randint(4, vocab, (int(torch.randint(lo, hi, (1,), generator=g)),), generator=g).tolist()
@@ -198,7 +226,7 @@ def main():
         losses.append(float(loss.detach()))
     out |= {f"final.{k}": p.detach().clone() for k, p in m.trainables().items()}
     out["trajectory.loss"], out["trajectory.grad_norm"] = torch.tensor(losses), torch.tensor(norms)
-    meta = dict(samples=json.dumps(samples), structure=a.structure, stage=str(a.stage), lr=str(a.lr), eps=str(a.eps),
+    meta = dict(samples=json.dumps(samples), structure=a.structure, mapping=a.mapping, aligner=a.aligner, gate=a.gate, stage=str(a.stage), lr=str(a.lr), eps=str(a.eps),
                 encoder_layers=json.dumps(m.encoder_layers), language_layers=json.dumps(m.language_layers),
                 mean_loss=str(total / tokens), transformers=tf.__version__)
     save_file({k: v.contiguous() for k, v in out.items()}, a.out, metadata=meta)

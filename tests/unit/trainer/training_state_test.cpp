@@ -35,6 +35,7 @@ TrainingState state_at(int64_t stage_index, int64_t step) {
   state.llm_fingerprint = "feed";
   state.corpus_fingerprints = {"one", "two"};
   state.best_perplexity = 1.0 / 3.0;
+  state.best_accuracy = 0.1;
   state.elapsed_s = 12.25;
   state.world_size = 4;
   state.tp_size = 2;
@@ -73,6 +74,7 @@ TEST(TrainingState, ComesBackBitForBit) {
   EXPECT_EQ(found->stage_index, 1);
   EXPECT_EQ(found->step, 200);
   EXPECT_EQ(found->best_perplexity, saved.best_perplexity);
+  EXPECT_EQ(found->best_accuracy, saved.best_accuracy);
   EXPECT_EQ(found->elapsed_s, saved.elapsed_s);
   EXPECT_EQ(found->encoder_fingerprint, saved.encoder_fingerprint);
   EXPECT_EQ(found->llm_fingerprint, saved.llm_fingerprint);

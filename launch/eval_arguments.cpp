@@ -1,0 +1,71 @@
+#include "launch/eval_arguments.h"
+
+#include <CLI/CLI.hpp>
+#include <algorithm>
+
+#include "launch/failure.h"
+
+namespace layalign::launch {
+namespace {
+
+/// Each element must be one of `known`; of a comma-separated list CLI11 hands over the elements one by one.
+CLI::Validator one_of(std::vector<std::string> known, const std::string& what) {
+  return {[known, what](const std::string& value) {
+            if (std::find(known.begin(), known.end(), value) != known.end()) return std::string();
+            return "unknown " + what + " '" + value + "'; there are " + CLI::detail::join(known, ", ");
+          },
+          ""};
+}
+
+std::string problem_of(const EvalArguments& arguments) {
+  const bool ids = arguments.has_task(kTokenIdsTask), text = arguments.has_task(kTextTask);
+  if ((ids || text) && arguments.tasks.size() > 1) return "--task: text and token_ids go alone";
+  if ((ids || text) && arguments.modes.size() > 1) return "--compare: text and token_ids take one way to answer";
+  if (ids && arguments.input.empty()) return "--task token_ids needs --input FILE.jsonl";
+  if (ids && arguments.output.empty()) return "--task token_ids needs --output DIR";
+  if (!ids && !text && !arguments.input.empty()) return "--input belongs to the tasks text and token_ids";
+  return "";
+}
+
+}  // namespace
+
+bool EvalArguments::has_task(const std::string& name) const { return std::find(tasks.begin(), tasks.end(), name) != tasks.end(); }
+
+std::optional<int> EvalArguments::parse(int argc, char** argv) {
+  CLI::App app("Scores a trained adapter on benchmarks, or generates text with it. Start it under mpirun for several ranks.",
+               "layalign-eval");
+  app.set_version_flag("--version", LAYALIGN_VERSION);
+  app.add_option("config", config, "the config that it was trained with (YAML or JSON)")->required();
+  app.add_option("--checkpoint", checkpoint,
+                 "trained weights: a .safetensors file, a checkpoint, a stage's folder or a run (default: the config's output)");
+  app.add_option("--task", tasks, "what to do, comma-separated: mgsm, msvamp, x_csqa, xnli, perplexity; or text; or token_ids")
+      ->required()
+      ->delimiter(',')
+      ->check(one_of({"mgsm", "msvamp", "x_csqa", "xnli", kPerplexityTask, kTextTask, kTokenIdsTask}, "task"));
+  app.add_option("--languages", languages, "by English name, comma-separated (default: all whose test file is there); task text: "
+                                           "the one of the input")->delimiter(',');
+  app.add_option("--limit", limit, "first questions to take of each language")->check(CLI::PositiveNumber);
+  app.add_option("--compare", modes, "ways to answer, side by side: llm (the frozen LLM alone), mapping (without the aligner), "
+                                     "layalign (all that was trained; the default)")
+      ->delimiter(',')
+      ->check(one_of({"llm", "mapping", "layalign"}, "way to answer"));
+  app.add_option("--output", output, "folder for the results (default: evaluation/ in the config's output)");
+  app.add_option("--input", input, "text: a file with a line each (default: standard input); token_ids: JSONL of {source, prompt}");
+  app.add_option("--max-new-tokens", max_new_tokens, "tokens to generate at most (default: eval.max_new_tokens)")->check(CLI::PositiveNumber);
+  app.add_option("--batch", batch, "samples at once on a data-parallel rank (default: eval.batch)")->check(CLI::PositiveNumber);
+  app.add_option("--temperature", sampling.temperature, "draws tokens at this temperature (default: 0, greedy)")->check(CLI::NonNegativeNumber);
+  app.add_option("--top-p", sampling.top_p, "draws from the likeliest tokens of this probability together")->check(CLI::Range(1e-6, 1.0));
+  app.add_option("--seed", sampling.seed, "of the draws");
+  app.add_option("--set", overrides, "overrides a key of the config, such as parallel.tensor=4 (repeatable)")
+      ->type_name("KEY=VALUE")
+      ->allow_extra_args(false);
+  try {
+    app.parse(argc, argv);
+    if (const auto problem = problem_of(*this); !problem.empty()) throw CLI::ValidationError(problem);
+  } catch (const CLI::ParseError& error) {
+    return app.exit(error) == 0 ? kDone : kUsage;
+  }
+  return std::nullopt;
+}
+
+}  // namespace layalign::launch

@@ -1,0 +1,119 @@
+#include "trainer/answering.h"
+
+#include <algorithm>
+#include <array>
+#include <map>
+#include <nlohmann/json.hpp>
+#include <numeric>
+
+#include "data/tokenizer.h"
+#include "trainer/scoring.h"
+#include "trainer/train_step.h"
+
+namespace layalign::trainer {
+namespace {
+
+constexpr std::array<std::pair<AnswerMode, std::string_view>, 3> kModes{
+    {{AnswerMode::kLlm, "llm"}, {AnswerMode::kMapping, "mapping"}, {AnswerMode::kLayAlign, "layalign"}}};
+
+/// Several data-parallel ranks hand their answers over after so many rounds of a batch: often enough that an evaluation that
+/// is stopped has lost little.
+constexpr int64_t kRoundsBetweenGathers = 8;
+
+using Answers = std::vector<std::pair<int64_t, std::vector<int64_t>>>;
+
+}  // namespace
+
+std::string_view name_of(AnswerMode mode) {
+  return std::find_if(kModes.begin(), kModes.end(), [&](const auto& entry) { return entry.first == mode; })->second;
+}
+
+std::optional<AnswerMode> answer_mode_named(std::string_view name) {
+  for (const auto& [mode, text] : kModes) {
+    if (text == name) return mode;
+  }
+  return std::nullopt;
+}
+
+data::Sample question_sample(const data::EvaluationItem& item, const data::Vocabulary& vocabulary,
+                             const configs::StageConfig& stage, bool prompt) {
+  data::Sample sample;
+  sample.source = data::encode_source(*vocabulary.encoder, item.source, item.language, stage.max_source_tokens);
+  if (prompt) sample.prompt = data::encode_prompt(*vocabulary.llm, item.prompt, stage.max_target_tokens);
+  sample.language = item.language;
+  sample.origin = item.origin;
+  return sample;
+}
+
+Answering::Answering(const dist::ProcessGrid& grid, const Experiment& experiment, const FrozenModels& models,
+                     model::Trainables& trainables)
+    : grid_(grid), experiment_(experiment), models_(models), trainables_(trainables) {}
+
+model::LayAlign Answering::parts(AnswerMode mode) const {
+  const bool whole = mode == AnswerMode::kLayAlign;
+  const auto form = mode == AnswerMode::kLlm ? data::InputForm::kText : experiment_.input_form;
+  return {*models_.llm, trainables_, whole ? experiment_.language_layers : std::vector<int64_t>(), form,
+          model::Recompute::kNone};
+}
+
+void Answering::run(AnswerMode mode, std::span<const data::Sample> samples, const model::GenerationOptions& options,
+                    const Answered& answered) const {
+  const auto layalign = parts(mode);
+  const auto layers = mode == AnswerMode::kLayAlign ? experiment_.encoder_layers : std::vector<int64_t>();
+  const model::Generator generator(layalign, *models_.encoder, layers, grid_.tp, grid_.device);
+  const auto size = static_cast<int64_t>(samples.size());
+  if (grid_.dp_size == 1) {
+    std::vector<int64_t> all(size);
+    std::iota(all.begin(), all.end(), 0);
+    generator.run(samples, all, options, [&](int64_t index, const std::vector<int64_t>& ids) {
+      if (grid_.world_rank == 0) answered(index, ids);
+    });
+    return;
+  }
+  const int64_t round = kRoundsBetweenGathers * options.batch * grid_.dp_size;
+  for (int64_t begin = 0; begin < size; begin += round) {
+    const auto part = samples.subspan(begin, std::min(round, size - begin));
+    auto mine = deal_samples(part, grid_.dp_size)[grid_.dp_rank];
+    for (int64_t& index : mine) index += begin;
+    Answers answers;
+    generator.run(samples, mine, options, [&](int64_t index, const std::vector<int64_t>& ids) {
+      if (grid_.tp_rank == 0) answers.emplace_back(index, ids);
+    });
+    const auto gathered = grid_.process->all_gather(nlohmann::json(answers).dump());
+    if (grid_.world_rank != 0) continue;
+    for (const auto& text : gathered) {
+      for (const auto& [index, ids] : nlohmann::json::parse(text).get<Answers>()) answered(index, ids);
+    }
+  }
+}
+
+Accuracy score_benchmark(const Answering& answering, const dist::ProcessGrid& grid, data::EvaluationTask task,
+                         const std::vector<data::EvaluationItem>& items, const Experiment& experiment,
+                         const configs::StageConfig& stage, const model::GenerationOptions& options) {
+  std::vector<data::Sample> samples;
+  for (const auto& item : items) samples.push_back(question_sample(item, experiment.vocabulary, stage, stage.prompt));
+  std::vector<int64_t> right(items.size(), 0);
+  answering.run(AnswerMode::kLayAlign, samples, options, [&](int64_t index, const std::vector<int64_t>& ids) {
+    right[index] = score(task, items[index].answer, experiment.vocabulary.llm->decode(ids)).correct;
+  });
+  if (grid.process) right = nlohmann::json::parse(grid.process->broadcast(nlohmann::json(right).dump(), 0)).get<std::vector<int64_t>>();
+
+  Accuracy accuracy;
+  accuracy.questions = static_cast<int64_t>(items.size());
+  std::vector<int64_t> counts;
+  for (size_t i = 0; i < items.size(); ++i) {
+    if (i == 0 || items[i].language != items[i - 1].language) {
+      accuracy.by_language.emplace_back(items[i].language, 0);
+      counts.push_back(0);
+    }
+    accuracy.by_language.back().second += static_cast<double>(right[i]);
+    ++counts.back();
+  }
+  for (size_t i = 0; i < counts.size(); ++i) {
+    accuracy.by_language[i].second /= static_cast<double>(counts[i]);
+    accuracy.mean += accuracy.by_language[i].second / static_cast<double>(counts.size());
+  }
+  return accuracy;
+}
+
+}  // namespace layalign::trainer

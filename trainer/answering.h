@@ -1,0 +1,75 @@
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <optional>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "data/evaluation_task.h"
+#include "data/sample.h"
+#include "dist/process_grid.h"
+#include "model/generation.h"
+#include "model/trainables.h"
+#include "trainer/frozen_models.h"
+
+namespace layalign::trainer {
+
+/// Which parts of a trained system answer.
+enum class AnswerMode {
+  kLlm,       ///< the frozen LLM alone, with the prompt text
+  kMapping,   ///< the mapping without the aligner
+  kLayAlign,  ///< everything that the config trains
+};
+
+/// "llm", "mapping", "layalign".
+std::string_view name_of(AnswerMode mode);
+/// Errors: nothing for another name.
+std::optional<AnswerMode> answer_mode_named(std::string_view name);
+
+/// A question as the models read it, cut to the limits of `stage`; `prompt`: whether the LLM reads the prompt text.
+/// Errors: DataError naming the question's place.
+data::Sample question_sample(const data::EvaluationItem& item, const data::Vocabulary& vocabulary,
+                             const configs::StageConfig& stage, bool prompt);
+
+/// Generates with a trained system, on all ranks together.
+class Answering {
+ public:
+  /// Keeps references.
+  Answering(const dist::ProcessGrid& grid, const Experiment& experiment, const FrozenModels& models,
+            model::Trainables& trainables);
+
+  /// Gets, on the first rank alone, the index of a sample and what was generated for it, in no particular order.
+  using Answered = std::function<void(int64_t index, const std::vector<int64_t>& ids)>;
+
+  /// Generates for `samples`, the same on every rank; they are dealt to the data-parallel ranks.
+  /// Collectives: those of generation on tp; gathers on the control channel where there are several data-parallel ranks.
+  void run(AnswerMode mode, std::span<const data::Sample> samples, const model::GenerationOptions& options,
+           const Answered& answered) const;
+
+  /// The system with the parts of a mode.
+  model::LayAlign parts(AnswerMode mode) const;
+
+ private:
+  const dist::ProcessGrid& grid_;
+  const Experiment& experiment_;
+  const FrozenModels& models_;
+  model::Trainables& trainables_;
+};
+
+/// Share of right answers.
+struct Accuracy {
+  std::vector<std::pair<std::string, double>> by_language;
+  double mean = 0;  ///< of the languages
+  int64_t questions = 0;
+};
+
+/// Answers and scores a benchmark, the same result on every rank.
+/// Collectives: those of `run`; one broadcast on the control channel.
+Accuracy score_benchmark(const Answering& answering, const dist::ProcessGrid& grid, data::EvaluationTask task,
+                         const std::vector<data::EvaluationItem>& items, const Experiment& experiment,
+                         const configs::StageConfig& stage, const model::GenerationOptions& options);
+
+}  // namespace layalign::trainer

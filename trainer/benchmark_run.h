@@ -1,0 +1,31 @@
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "data/evaluation_task.h"
+#include "trainer/answering.h"
+#include "trainer/evaluation_outputs.h"
+
+namespace layalign::trainer {
+
+/// A benchmark that is answered by one or several modes.
+struct BenchmarkPlan {
+  data::EvaluationTask task = data::EvaluationTask::kMgsm;
+  std::vector<data::EvaluationItem> items;  ///< the same on every rank
+  std::vector<AnswerMode> modes;
+  model::GenerationOptions generation;
+};
+
+/// How a mode reads a question: whether the LLM gets the prompt text. The LLM alone always does; otherwise as in the stage.
+bool reads_prompt(AnswerMode mode, const configs::StageConfig& stage);
+
+/// The key of a question's output.
+OutputKey key_of(data::EvaluationTask task, AnswerMode mode, const data::EvaluationItem& item);
+
+/// Answers every question that `outputs` does not hold yet, and shows how it advances. `outputs` is on the first rank and null
+/// on the others. Collectives: those of Answering::run; broadcasts on the control channel. Errors: IoError on the first rank.
+void run_benchmark(const Answering& answering, const dist::ProcessGrid& grid, const Experiment& experiment,
+                   const configs::StageConfig& stage, const BenchmarkPlan& plan, EvaluationOutputs* outputs);
+
+}  // namespace layalign::trainer

@@ -1,0 +1,24 @@
+#include "trainer/frozen_models.h"
+
+#include "dist/agreement.h"
+
+namespace layalign::trainer {
+
+FrozenModels load_frozen_models(const Experiment& experiment, const dist::ProcessGrid& grid, const Together& together) {
+  const auto& config = experiment.config;
+  const auto type = config.parallel.precision == "bfloat16" ? at::kBFloat16 : at::kFloat;
+  FrozenModels models;
+  together([&] {
+    models.encoder = model::load_encoder(experiment.encoder_folder, grid.device, type, config.model.ignore_fields);
+    models.llm = std::make_unique<model::Llm>(experiment.llm_folder, experiment.llm, grid.tp, grid.device, type);
+  });
+  together([&] {
+    if (!grid.process) return;
+    dist::require_agreement(*grid.process,
+                            {{"encoder weights (" + experiment.encoder_folder.string() + ")", models.encoder->fingerprint()},
+                             {"LLM weights (" + experiment.llm_folder.string() + ")", models.llm->fingerprint()}});
+  });
+  return models;
+}
+
+}  // namespace layalign::trainer
