@@ -34,8 +34,8 @@ bool present(const fs::path& path) {
     const std::string name = entry.path().filename();
     if (name.starts_with("pytorch_model") && name.ends_with(".bin")) {
       fail(dir, "holds pickled weights (" + name +
-                    "), which are not read because loading them runs code; save the model as safetensors once, in "
-                    "Python: model.save_pretrained(dir, safe_serialization=True)");
+                    "), which are not read because loading them can run code; convert them once, in the folder of LayAlign: "
+                    ".venv/bin/python checkpoints_tools/convert_bin.py " + dir.string());
     }
   }
   fail(dir, std::string("holds no weights: expected ") + kSingleFile + " or " + kIndexFile + " with its shards");
