@@ -6,6 +6,7 @@
 
 #include <filesystem>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -24,6 +25,10 @@ struct EncoderInfo {
   int64_t depth = 0;            ///< n: hidden_states[0..n]
   int64_t vocabulary_size = 0;
   int64_t parameters = 0;       ///< of the encoder stack and its embedding
+  std::optional<int64_t> max_tokens = std::nullopt;  ///< the longest source that it has positions for; none: any
+
+  /// Refuses a source longer than max_tokens. Errors: ModelError.
+  void check_source_length(int64_t tokens) const;
 };
 
 /// A frozen multilingual encoder in evaluation mode.
@@ -45,7 +50,8 @@ class Encoder {
 /// Reads config.json alone. Errors: ModelError naming what is not supported.
 EncoderInfo read_encoder_info(const std::filesystem::path& folder, const std::vector<std::string>& ignored_fields = {});
 
-/// Reads the encoder of a model folder, chosen by its model_type (t5, mt5).
+/// Reads the encoder of a model folder, chosen by its model_type: t5, mt5; m2m_100; bert, roberta, xlm-roberta; and the
+/// decoder-only xglm, gpt2, llama, mistral, qwen2, qwen3, whose states are causal.
 std::unique_ptr<Encoder> load_encoder(const std::filesystem::path& folder, at::Device device, at::ScalarType type,
                                       const std::vector<std::string>& ignored_fields = {});
 

@@ -1,6 +1,9 @@
 #include "model/llm_config.h"
 
+#include <algorithm>
+
 #include "configs/error.h"
+#include "dist/tensor_parallel.h"
 #include "model/error.h"
 
 namespace layalign::model {
@@ -93,6 +96,17 @@ void LlmConfig::check_tensor_parallel(const std::filesystem::path& folder, int64
     throw configs::ConfigError(where + std::to_string(kv_heads) + " key-value heads (num_key_value_heads) and parallel.tensor = " +
                      std::to_string(tp) + " do not divide one another");
   }
+}
+
+int64_t LlmConfig::parameters(int tp) const {
+  const int64_t D = hidden_size, q = heads / tp * head_dim, kv = std::max<int64_t>(1, kv_heads / tp) * head_dim;
+  const int64_t F = dist::shard_of(intermediate_size, 0, tp).size, V = dist::shard_of(vocabulary_size, 0, tp).size;
+  int64_t layer = 2 * D + (q + 2 * kv) * D + D * q + 3 * F * D;
+  if (qk_norm) layer += 2 * head_dim;
+  if (qkv_bias) layer += q + 2 * kv;
+  if (o_bias) layer += D;
+  if (mlp_bias) layer += 2 * F + D;
+  return layers * layer + D + V * D * (tied_embeddings ? 1 : 2);
 }
 
 }  // namespace layalign::model

@@ -42,6 +42,9 @@ struct LlmConfig {
 
   /// Refuses a sequence that this program would compute differently from the model: one longer than a sliding window.
   void check_sequence_length(const std::filesystem::path& folder, int64_t tokens) const;
+
+  /// Parameters that one rank of `tp` holds, padding included.
+  int64_t parameters(int tp) const;
 };
 
 }  // namespace layalign::model

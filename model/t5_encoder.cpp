@@ -4,23 +4,16 @@
 #include <cmath>
 
 #include "model/attention.h"
+#include "model/hidden_states.h"
 #include "model/rms_norm.h"
 #include "model/weights.h"
 
 namespace layalign::model {
-namespace {
-
-at::Tensor activate(const at::Tensor& x, const std::string& name) {
-  if (name == "relu") return at::relu(x);
-  if (name == "silu") return at::silu(x);
-  return at::gelu(x, name == "gelu_new" ? "tanh" : "none");
-}
-
-}  // namespace
 
 T5Config T5Config::read(HfConfig& config, const std::vector<std::string>& ignored_fields) {
   T5Config t5;
-  t5.info = {config.model_type(), config.count("d_model"), config.count("num_layers"), config.count("vocab_size"), 0};
+  t5.info = {.model_type = config.model_type(), .width = config.count("d_model"), .depth = config.count("num_layers"),
+             .vocabulary_size = config.count("vocab_size")};
   t5.heads = config.count("num_heads");
   t5.head_dim = config.count("d_kv");
   t5.intermediate_size = config.count("d_ff");
@@ -33,11 +26,7 @@ T5Config T5Config::read(HfConfig& config, const std::vector<std::string>& ignore
   t5.gated = projection.starts_with("gated-");
   const auto name = t5.gated ? projection.substr(6) : projection;
   // transformers reads the gated-gelu of T5 v1.1 and mT5 as the tanh form.
-  t5.activation = projection == "gated-gelu" ? "gelu_new" : name == "swish" ? "silu" : name;
-  const auto supported = {"relu", "gelu", "gelu_new", "silu"};
-  if (std::find(supported.begin(), supported.end(), t5.activation) == supported.end()) {
-    config.refuse("feed_forward_proj", "relu, gelu, silu and their gated forms are supported");
-  }
+  t5.activation = activation_of(projection == "gated-gelu" ? "gelu_new" : name, config, "feed_forward_proj");
   if (t5.buckets < 4) config.refuse("relative_attention_num_buckets", "at least 4 are needed");
   const int64_t D = t5.info.width, inner = t5.heads * t5.head_dim;
   t5.info.parameters = t5.info.vocabulary_size * D + t5.buckets * t5.heads + D +
@@ -115,23 +104,14 @@ EncoderStates T5Encoder::encode(const at::Tensor& ids_S, const std::vector<int64
   at::NoGradGuard no_grad;
   int64_t longest = 0;
   for (size_t i = 1; i < offsets.size(); ++i) longest = std::max(longest, offsets[i] - offsets[i - 1]);
-  EncoderStates states;
   auto x_SD = at::embedding(embedding_VD_, ids_S);
-  states.layers_ESD = at::empty({static_cast<int64_t>(layers.size()), x_SD.size(0), x_SD.size(1)}, x_SD.options());
-  const auto keep = [&](int64_t index, const at::Tensor& state_SD) {
-    for (size_t e = 0; e < layers.size(); ++e) {
-      if (layers[e] == index) states.layers_ESD[static_cast<int64_t>(e)].copy_(state_SD);
-    }
-  };
-  keep(0, x_SD);
+  HiddenStates states(layers, x_SD);
   const auto bias_HSS = position_bias(longest);
   for (int64_t i = 0; i < config_.info.depth; ++i) {
     x_SD = block(blocks_[i], x_SD, offsets, bias_HSS);
-    if (i + 1 < config_.info.depth) keep(i + 1, x_SD);
+    if (i + 1 < config_.info.depth) states.add(x_SD);
   }
-  states.last_SD = rms_norm(x_SD, final_norm_D_, config_.norm_eps);
-  keep(config_.info.depth, states.last_SD);
-  return states;
+  return states.finish(rms_norm(x_SD, final_norm_D_, config_.norm_eps));
 }
 
 }  // namespace layalign::model

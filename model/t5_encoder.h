@@ -1,5 +1,6 @@
 #pragma once
 
+#include "model/activation.h"
 #include "model/encoder.h"
 #include "model/hf_config.h"
 
@@ -15,7 +16,7 @@ struct T5Config {
   int64_t max_distance = 128;
   double norm_eps = 1e-6;
   bool gated = false;
-  std::string activation;  ///< relu, gelu_new, gelu or silu
+  Activation activation = Activation::kRelu;
 
   static T5Config read(HfConfig& config, const std::vector<std::string>& ignored_fields);
 };
