@@ -4,9 +4,9 @@
     .venv/bin/python checkpoints_tools/convert_bin.py FOLDER [--force]
 
 pytorch_model.bin becomes model.safetensors; pytorch_model.bin.index.json and its shards become
-model.safetensors.index.json and as many shards. The other files of the folder stay as they are, and so do the .bin files.
-Nothing that a pickle could run is run (torch.load with weights_only). Tensors are written as they are: no dtype changes.
-A shard at a time is mapped. New files appear under their names only when all are complete.
+model.safetensors.index.json and as many shards. The other files of the folder stay as they are, the .bin files too.
+Nothing that a pickle could run is run (torch.load with weights_only). Tensors are written as they are: no dtype
+changes. A shard at a time is mapped. New files appear under their names only when all are complete.
 
 Exit codes: 0 done, 2 usage, 65 the weights cannot be converted, 74 a file cannot be read or written.
 """
@@ -23,7 +23,8 @@ import zipfile
 try:
     import torch
 except ImportError:
-    sys.exit("convert_bin: this Python has no torch; use that of the set-up: .venv/bin/python checkpoints_tools/convert_bin.py")
+    sys.exit("convert_bin: this Python has no torch; use that of the set-up: "
+             ".venv/bin/python checkpoints_tools/convert_bin.py")
 
 SINGLE, INDEX = "pytorch_model.bin", "pytorch_model.bin.index.json"
 NEW_SINGLE, NEW_INDEX = "model.safetensors", "model.safetensors.index.json"
@@ -32,7 +33,8 @@ NEW_SINGLE, NEW_INDEX = "model.safetensors", "model.safetensors.index.json"
 DTYPES = {
     torch.uint64: "U64", torch.int64: "I64", torch.float64: "F64", torch.float32: "F32", torch.uint32: "U32",
     torch.int32: "I32", torch.bfloat16: "BF16", torch.float16: "F16", torch.uint16: "U16", torch.int16: "I16",
-    torch.float8_e4m3fn: "F8_E4M3", torch.float8_e5m2: "F8_E5M2", torch.int8: "I8", torch.uint8: "U8", torch.bool: "BOOL",
+    torch.float8_e4m3fn: "F8_E4M3", torch.float8_e5m2: "F8_E5M2", torch.int8: "I8", torch.uint8: "U8",
+    torch.bool: "BOOL",
 }
 RANKS = {dtype: rank for rank, dtype in enumerate(DTYPES)}
 MIB = 1 << 20
@@ -52,17 +54,18 @@ def load(path):
         weights = torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
     except OSError:
         raise
-    except Exception as error:  # torch raises UnpicklingError, RuntimeError, EOFError, ValueError, ... for damaged files
+    except Exception as error:  # of many kinds for damaged files
         if found := re.search(r"GLOBAL (\S+)", str(error)):
-            raise Refusal(f"{path}: holds more than weights ({found[1]}), which loading would run; nothing of it was run. "
-                          "Get the weights from another source") from error
-        raise Refusal(f"{path}: not a file of torch.save, or a damaged one ({reason_of(error)}); download it again") from error
+            raise Refusal(f"{path}: holds more than weights ({found[1]}), which loading would run; nothing of it was "
+                          "run. Get the weights from another source") from error
+        raise Refusal(f"{path}: not a file of torch.save, or a damaged one ({reason_of(error)}); download it "
+                      "again") from error
     if not isinstance(weights, dict) or not weights:
         raise Refusal(f"{path}: holds no weights by name, but a {type(weights).__name__}")
     for name, tensor in weights.items():
         if not isinstance(name, str) or not isinstance(tensor, torch.Tensor):
-            raise Refusal(f"{path}: '{name}' is a {type(tensor).__name__} and not a tensor; is this a training checkpoint? "
-                          "Save the model's weights alone")
+            raise Refusal(f"{path}: '{name}' is a {type(tensor).__name__} and not a tensor; is this a training "
+                          "checkpoint? Save the model's weights alone")
         if tensor.layout != torch.strided or tensor.dtype not in DTYPES:
             raise Refusal(f"{path}: '{name}' is {tensor.layout}, {tensor.dtype}, which safetensors cannot hold")
     return weights
@@ -73,16 +76,16 @@ def reason_of(error):
 
 
 def preference(name):
-    """Of several names of one tensor the one to keep comes first: as transformers does, the embedding and not the head, and of
-    several embeddings the shared one."""
+    """Of several names of one tensor the one to keep comes first: as transformers does, the embedding and not the
+    head, and of several embeddings the shared one."""
     part_of_one_side = name.startswith(("encoder.", "decoder.", "model.encoder.", "model.decoder."))
-    embeddings = ("shared.weight", "embed_tokens.weight", "word_embeddings.weight", "wte.weight", "tok_embeddings.weight")
+    embeddings = ("shared.weight", "embed_tokens.weight", "word_embeddings.weight", "wte.weight")
     shared = name.endswith("shared.weight")
     return not shared, not name.endswith(embeddings), part_of_one_side, len(name), name
 
 
 def without_duplicates(weights):
-    """The weights with one name each, and dropped name -> kept name. Parts of a common storage that differ are all kept."""
+    """The weights with one name each, and dropped name -> kept name. Different parts of one storage are all kept."""
     names_of = {}
     for name, tensor in weights.items():
         place = (tensor.data_ptr(), tensor.dtype, tuple(tensor.shape), tensor.stride()) if tensor.numel() else name
@@ -125,7 +128,8 @@ def write_safetensors(path, weights, dropped):
 
 def write_index(path, weight_map, total_size):
     with open(path, "w", encoding="utf-8") as file:
-        json.dump({"metadata": {"total_size": total_size}, "weight_map": dict(sorted(weight_map.items()))}, file, indent=2)
+        index = {"metadata": {"total_size": total_size}, "weight_map": dict(sorted(weight_map.items()))}
+        json.dump(index, file, indent=2)
         file.write("\n")
         sync(file)
 
@@ -148,7 +152,8 @@ def read_index(path):
         for name, shard in weight_map.items():
             shards.setdefault(shard, set()).add(name)
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise Refusal(f"{path}: not an index with a 'weight_map' of file names ({reason_of(error)}); download it again") from error
+        raise Refusal(f"{path}: not an index with a 'weight_map' of file names ({reason_of(error)}); download it "
+                      "again") from error
     for shard in shards:
         if not isinstance(shard, str) or pathlib.PurePath(shard).name != shard or not shard.endswith(".bin"):
             raise Refusal(f"{path}: weight_map: the shard '{shard}' is not the name of a .bin file in the folder")

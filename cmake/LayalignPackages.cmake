@@ -34,7 +34,11 @@ function(layalign_find_library target header library)
   set_target_properties(${target} PROPERTIES IMPORTED_LOCATION ${${library}_LIBRARY})
 endfunction()
 layalign_find_library(layalign::xxhash xxhash.h xxhash)
-layalign_find_library(layalign::onig oniguruma.h onig)
+layalign_find_library(layalign::onig_library oniguruma.h onig)
+# Oniguruma exports regcomp, regexec and regfree of its own: libc comes first, so that everybody else in the process keeps libc's.
+add_library(layalign_onig INTERFACE)
+add_library(layalign::onig ALIAS layalign_onig)
+target_link_libraries(layalign_onig INTERFACE -l:libc.so.6 layalign::onig_library)
 layalign_find_library(layalign::icuuc unicode/uchar.h icuuc)
 
 if(LAYALIGN_TESTS)

@@ -58,7 +58,10 @@ void describe_section(const S& section, const std::string& prefix, std::string& 
 std::string help_text() {
   std::string text =
       "The keys of a config file (YAML or JSON), each with its default, allowed values and meaning.\n"
-      "--set KEY=VALUE overrides a key of the file; stages count from 0 there: --set stages.0.lr=3.0e-5\n\n";
+      "--set KEY=VALUE overrides a key of the file; stages count from 0 there: --set stages.0.lr=3.0e-5\n"
+      "base: FILE at the top takes another file's keys; this file's are laid over them, stages by name:\n"
+      "  base: ../math.yaml\n"
+      "  stages: {task: {prompt: false}}   # null takes a stage away\n\n";
   describe_section(RunConfig{}, "", text);
   return text;
 }

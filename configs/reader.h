@@ -9,7 +9,7 @@
 
 namespace layalign::configs {
 
-/// Reads a YAML or JSON file strictly, applies `overrides` ("optimizer.eps=1e-6", "stages.0.lr=1e-4": the value is
+/// Reads a YAML or JSON file strictly, with the file that its key `base` names below it (see base.h), applies `overrides` ("optimizer.eps=1e-6", "stages.0.lr=1e-4": the value is
 /// YAML) and checks every value. Relative paths are kept as they are written. Errors: one ConfigError with ALL
 /// problems, a line each: "FILE:LINE:COLUMN: problem" or "--set KEY: problem".
 RunConfig load_config(const std::filesystem::path& file, const std::vector<std::string>& overrides = {});

@@ -18,6 +18,8 @@ class Dataset {
   virtual const std::string& language(int64_t index) const = 0;
   /// The problem that the sample belongs to: a dev split is made by group, so that none is in both parts.
   virtual std::string group(int64_t index) const = 0;
+  /// No source has more tokens: the limit to which text is cut, or the longest of the ids.
+  virtual int64_t longest_source() const = 0;
   /// What tells this content from another: a hash of every row, the same wherever the files lie.
   virtual std::string fingerprint() const = 0;
 };

@@ -50,7 +50,9 @@ std::string number_of(std::string_view text, const std::string& where) {
   std::erase(number, ',');
   const std::string_view digits = std::string_view(number).substr(number.starts_with('-') ? 1 : 0);
   const size_t point = std::min(digits.find('.'), digits.size());
-  const auto all_digits = [](std::string_view part) { return !part.empty() && std::all_of(part.begin(), part.end(), is_digit); };
+  const auto all_digits = [](std::string_view part) {
+    return !part.empty() && std::all_of(part.begin(), part.end(), is_digit);
+  };
   if (!all_digits(digits.substr(0, point)) || (point < digits.size() && !all_digits(digits.substr(point + 1)))) {
     throw DataError(where + ": the answer '" + std::string(text) + "' is not a number");
   }
@@ -114,10 +116,14 @@ std::string code_of(EvaluationTask task, const std::string& language) {
 fs::path path_of(EvaluationTask task, const fs::path& data_root, const std::string& language) {
   const fs::path folder = data_root / "evaluation";
   switch (task) {
-    case EvaluationTask::kMgsm: return folder / "mgsm" / ("mgsm_" + code_of(task, language) + ".tsv");
-    case EvaluationTask::kMsvamp: return folder / "msvamp" / ("test_" + language + ".jsonl");
-    case EvaluationTask::kXCsqa: return folder / "x-csqa" / code_of(task, language) / "dev.jsonl";
-    case EvaluationTask::kXnli: break;
+    case EvaluationTask::kMgsm:
+      return folder / "mgsm" / ("mgsm_" + code_of(task, language) + ".tsv");
+    case EvaluationTask::kMsvamp:
+      return folder / "msvamp" / ("test_" + language + ".jsonl");
+    case EvaluationTask::kXCsqa:
+      return folder / "x-csqa" / code_of(task, language) / "dev.jsonl";
+    case EvaluationTask::kXnli:
+      break;
   }
   return folder / "xnli" / "test.json";
 }
@@ -137,12 +143,15 @@ std::vector<Questions> read_by_language(EvaluationTask task, const fs::path& dat
   for (Questions& questions : wanted) {
     const fs::path path = path_of(task, data_root, questions.language);
     if (!fs::exists(path)) {
-      throw DataError(path.string() + ": no such file, so " + std::string(name_of(task)) + " has no " + questions.language +
-                      "; take it off the list of languages, or get the file");
+      throw DataError(path.string() + ": no such file, so " + std::string(name_of(task)) + " has no " +
+                      questions.language + "; take it off the list of languages, or get the file");
     }
-    if (task == EvaluationTask::kMgsm) read_mgsm(path, &questions);
-    else if (task == EvaluationTask::kMsvamp) read_msvamp(path, &questions);
-    else read_x_csqa(path, &questions);
+    if (task == EvaluationTask::kMgsm)
+      read_mgsm(path, &questions);
+    else if (task == EvaluationTask::kMsvamp)
+      read_msvamp(path, &questions);
+    else
+      read_x_csqa(path, &questions);
   }
   return wanted;
 }

@@ -31,10 +31,9 @@ struct EvaluationItem {
   std::string origin;    ///< where it stands: "file:line", in an array "file:line (item n)"
 };
 
-/// Reads a benchmark in the public layout under `data_root`, a language after the other, the first `limit` questions of each.
-/// `languages`: by English name, in this order; empty: every language that has questions.
-/// Errors: DataError with file and line for what cannot be a question; with path and language where a listed language has no
-/// questions.
+/// Reads a benchmark in the public layout under `data_root`, a language after the other, the first `limit` questions of
+/// each. `languages`: by English name, in this order; empty: every language that has questions. Errors: DataError with
+/// file and line for what cannot be a question; with path and language where a listed language has no questions.
 std::vector<EvaluationItem> read_evaluation(EvaluationTask task, const std::filesystem::path& data_root,
                                             const std::vector<std::string>& languages,
                                             std::optional<int64_t> limit = std::nullopt);

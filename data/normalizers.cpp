@@ -63,7 +63,7 @@ std::string clean(std::string_view text) {
   std::string out;
   for_each_character(text, [&](char32_t c, std::string_view bytes) {
     const bool is_line_space = c == '\t' || c == '\n' || c == '\r';
-    if (c == 0 || c == 0xFFFD || (!is_line_space && is_control_or_other(c))) return;
+    if (c == 0 || c == 0xFFFD || (!is_line_space && is_control(c))) return;
     out += is_white_space(c) ? std::string_view(" ") : bytes;
   });
   return out;

@@ -1,5 +1,6 @@
 #include "data/open_dataset.h"
 
+#include <algorithm>
 #include <optional>
 #include <span>
 #include <string_view>
@@ -28,6 +29,8 @@ class TokenizedCorpus : public Dataset {
     const auto& row = corpus_.rows[index];
     return row.group.empty() ? "row " + std::to_string(index) : row.group;  // many rows may stand on one line
   }
+
+  int64_t longest_source() const override { return stage_.max_source_tokens; }
 
   std::string fingerprint() const override {
     checkpoints_tools::Xxh3 hash;
@@ -67,8 +70,7 @@ class TokenIdCorpus : public Dataset {
       if (sample.source.empty()) throw DataError(record.where + ": field 'source' is empty");
       sample.target = ids(record, "target", vocabulary.llm_size, stage.max_target_tokens);
       if (sample.target.empty()) throw DataError(record.where + ": field 'target' is empty; it ends with eos");
-      if (record.fields.contains("prompt")) sample.prompt = ids(record, "prompt", vocabulary.llm_size, stage.max_target_tokens);
-      if (!stage.prompt) sample.prompt.clear();
+      if (stage.prompt) sample.prompt = ids(record, "prompt", vocabulary.llm_size, stage.max_target_tokens);
       sample.language = kLanguage;
       sample.origin = record.where;
       samples_.push_back(std::move(sample));
@@ -81,6 +83,11 @@ class TokenIdCorpus : public Dataset {
   Sample get(int64_t index) const override { return samples_[index]; }
   const std::string& language(int64_t) const override { return kLanguage; }
   std::string group(int64_t index) const override { return samples_[index].origin; }
+  int64_t longest_source() const override {
+    size_t longest = 0;
+    for (const auto& sample : samples_) longest = std::max(longest, sample.source.size());
+    return static_cast<int64_t>(longest);
+  }
   std::string fingerprint() const override {
     checkpoints_tools::Xxh3 hash;
     for (const auto& sample : samples_) {

@@ -60,6 +60,7 @@ Split split_by_group(const Dataset& dataset, int64_t dev_size, uint64_t seed) {
     if (missing > 0) {
       const auto taken = std::min<int64_t>(missing, static_cast<int64_t>(indices.size()));
       split.dev.insert(split.dev.end(), indices.begin(), indices.begin() + taken);
+      split.unused += static_cast<int64_t>(indices.size()) - taken;
     } else {
       split.train.insert(split.train.end(), indices.begin(), indices.end());
     }
@@ -68,7 +69,7 @@ Split split_by_group(const Dataset& dataset, int64_t dev_size, uint64_t seed) {
   std::sort(split.dev.begin(), split.dev.end());
   if (split.train.empty()) {
     throw DataError("dev_size " + std::to_string(dev_size) + " leaves nothing to train on: the corpus has " +
-                    std::to_string(size) + " samples; set dev_size lower (0: no dev set)");
+                    std::to_string(size) + " samples in " + std::to_string(ranking.size()) + " groups (problems), which are held out whole; set dev_size lower (0: no dev set)");
   }
   return split;
 }

@@ -11,6 +11,7 @@ namespace layalign::data {
 /// Indices of a dataset that are trained on and those that are held out. No group (problem) is in both.
 struct Split {
   std::vector<int64_t> train, dev;
+  int64_t unused = 0;  ///< samples in neither: of the last group held out
 };
 
 /// Holds out `dev_size` samples, whole groups at a time: groups are ranked by a keyed hash of their name, so the choice

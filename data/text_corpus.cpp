@@ -188,13 +188,15 @@ void read_msvamp(const configs::CorpusConfig& config, const fs::path& folder_or_
     if (files.empty()) throw DataError(folder_or_file.string() + ": no test_Language.jsonl there");
   }
   for (const auto& path : files) {
-    const auto index = builder->wanted(msvamp_language(path));
+    const std::string language = msvamp_language(path);
+    const auto index = builder->wanted(language);
     const int32_t file = builder->add_file(path);
     if (!index) continue;
     for_each_jsonl(path, [&](const JsonRecord& record) {
       // The English file has the English question as m_query alone.
       const std::string source = record.text("m_query");
-      const std::string target = translate ? record.text_or("query", source) : record.text("response");
+      const std::string english = language == "English" ? source : translate ? record.text("query") : "";
+      const std::string target = translate ? english : record.text("response");
       // The same line is the same problem in every language.
       builder->add({source, target, {}, "msvamp " + std::to_string(record.line), *index, file, record.line});
       return !builder->is_full(*index);

@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "checkpoints_tools/hash.h"
+#include "configs/strict_json.h"
 #include "data/error.h"
 #include "data/pipeline_tokenizer.h"
 #include "data/sentencepiece_forms.h"
@@ -69,6 +71,16 @@ std::unique_ptr<Tokenizer> load_tokenizer(const path& model_folder) {
   }
   return std::make_unique<PipelineTokenizer>(
       sentencepiece_parts(*form, model_folder, read_sentencepiece_model(model), std::move(settings)));
+}
+
+std::string tokenizer_fingerprint(const path& model_folder) {
+  checkpoints_tools::Xxh3 hash;
+  for (const char* name : {kModelFiles[0], kModelFiles[1], kModelFiles[2], kJsonFile, "tokenizer_config.json",
+                           "special_tokens_map.json", "added_tokens.json"}) {
+    if (!std::filesystem::exists(model_folder / name)) continue;
+    hash.update(std::string(name) + '\0' + configs::read_text_file(model_folder / name) + '\0');
+  }
+  return hash.hex();
 }
 
 std::vector<int64_t> encode_source(const Tokenizer& tokenizer, std::string_view text, std::string_view language,

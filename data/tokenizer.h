@@ -48,6 +48,9 @@ class Tokenizer {
 /// damaged one.
 std::unique_ptr<Tokenizer> load_tokenizer(const std::filesystem::path& model_folder);
 
+/// What tells a folder's tokenizer from another's: a hash of its tokenizer files and their names.
+std::string tokenizer_fingerprint(const std::filesystem::path& model_folder);
+
 /// Encoder input: the ids of a text inside its frame, at most `max_tokens`; the text is cut, the frame is kept.
 /// `language`: as Tokenizer::frame. Errors: as Tokenizer::frame and Tokenizer::encode.
 std::vector<int64_t> encode_source(const Tokenizer& tokenizer, std::string_view text, std::string_view language,

@@ -15,15 +15,22 @@ void check(UErrorCode code) {
   if (U_FAILURE(code)) throw DataError(std::string("Unicode normalisation failed: ") + u_errorName(code));
 }
 
-// The characters of Unicode 9.0.
+// The characters of a version of Unicode.
+icu::UnicodeSet characters_of(const char* version) {
+  UErrorCode code = U_ZERO_ERROR;
+  icu::UnicodeSet set(icu::UnicodeString("[:age=", -1, US_INV) + icu::UnicodeString(version, -1, US_INV) + ":]", code);
+  check(code);
+  set.freeze();
+  return set;
+}
+
+const icu::UnicodeSet& unicode_8() {
+  static const icu::UnicodeSet set = characters_of("8.0");
+  return set;
+}
+
 const icu::UnicodeSet& unicode_9() {
-  static const icu::UnicodeSet set = [] {
-    UErrorCode code = U_ZERO_ERROR;
-    icu::UnicodeSet made(icu::UnicodeString("[:age=9.0:]", -1, US_INV), code);
-    check(code);
-    made.freeze();
-    return made;
-  }();
+  static const icu::UnicodeSet set = characters_of("9.0");
   return set;
 }
 
@@ -52,6 +59,10 @@ bool in_category(char32_t character, uint32_t mask) {
   return (U_GET_GC_MASK(static_cast<UChar32>(character)) & mask) != 0;
 }
 
+bool in_category(char32_t character, uint32_t mask, const icu::UnicodeSet& version) {
+  return in_category(character, mask) && version.contains(static_cast<UChar32>(character));
+}
+
 }  // namespace
 
 std::string normalize_unicode(std::string_view text, UnicodeForm form) {
@@ -75,26 +86,32 @@ void append_lowercase(char32_t character, std::string& out) {
 
 bool is_number(char32_t character) { return in_category(character, U_GC_N_MASK); }
 
-bool is_punctuation(char32_t character) {
-  const bool is_ascii = (character >= '!' && character <= '/') || (character >= ':' && character <= '@') ||
-                        (character >= '[' && character <= '`') || (character >= '{' && character <= '~');
-  return is_ascii || in_category(character, U_GC_P_MASK);
-}
-
 bool is_word_character(char32_t character) {
   const auto c = static_cast<UChar32>(character);
   return u_hasBinaryProperty(c, UCHAR_ALPHABETIC) || u_hasBinaryProperty(c, UCHAR_JOIN_CONTROL) ||
          in_category(character, U_GC_M_MASK | U_GC_ND_MASK | U_GC_PC_MASK);
 }
 
-bool is_combining_mark(char32_t character) {
-  // These two became letters later.
-  if (character == 0x1CF2 || character == 0x1CF3) return true;
-  return in_category(character, U_GC_M_MASK) && unicode_9().contains(static_cast<UChar32>(character));
+// The characters named below are of another category today than in the version that counts.
+
+bool is_combining_mark(char32_t c) {
+  if (c == 0x1CF2 || c == 0x1CF3) return true;
+  return c != 0x111C9 && in_category(c, U_GC_M_MASK, unicode_9());
 }
 
-bool is_nonspacing_mark(char32_t character) { return in_category(character, U_GC_MN_MASK); }
+bool is_punctuation(char32_t c) {
+  const bool is_ascii =
+      (c >= '!' && c <= '/') || (c >= ':' && c <= '@') || (c >= '[' && c <= '`') || (c >= '{' && c <= '~');
+  return is_ascii || c == 0x166D || c == 0x111C9 || in_category(c, U_GC_P_MASK, unicode_8());
+}
 
-bool is_control_or_other(char32_t character) { return in_category(character, U_GC_C_MASK); }
+bool is_nonspacing_mark(char32_t c) {
+  if (c == 0x1885 || c == 0x1886 || c == 0xA9BD || c == 0x111C9) return false;
+  return c == 0x1734 || in_category(c, U_GC_MN_MASK, unicode_8());
+}
+
+bool is_control(char32_t character) {
+  return in_category(character, U_GC_CC_MASK | U_GC_CF_MASK | U_GC_CO_MASK, unicode_8());
+}
 
 }  // namespace layalign::data

@@ -1,34 +1,41 @@
 #include "launch/free_generation.h"
 
-#include <unistd.h>
-
-#include <fstream>
+#include <algorithm>
+#include <chrono>
+#include <cstdlib>
+#include <iomanip>
 #include <iostream>
-#include <map>
 #include <nlohmann/json.hpp>
 #include <optional>
 
-#include "data/error.h"
 #include "data/prompts.h"
-#include "data/text_file.h"
 #include "data/token_ids.h"
 #include "data/tokenizer.h"
-#include "data/utf8.h"
+#include "dist/process.h"
+#include "launch/line_source.h"
+#include "model/error.h"
 #include "trainer/benchmark_run.h"
 #include "trainer/durable_file.h"
+#include "trainer/scoring.h"
 
 namespace layalign::launch {
 namespace {
 
+/// Whether a stage was trained to translate its source into English.
+bool is_translation(const configs::CorpusConfig& corpus) {
+  return corpus.format == "bilingual_pairs" || corpus.task == "translation";
+}
+
 /// The prompt that the last stage was trained with, for a text.
 std::string prompt_of(const configs::StageConfig& stage, const std::string& text, const std::string& language) {
   const auto& corpus = stage.corpus;
-  if (corpus.format == "bilingual_pairs" || corpus.task == "translation") return data::translation_prompt(text, language, "English");
+  if (is_translation(corpus)) return data::translation_prompt(text, language, "English");
   if (corpus.format == "metamath" || corpus.format == "msvamp") return data::math_prompt(text);
   return text;
 }
 
-data::Sample sample_of(const FreeGeneration& free, const std::string& text, const std::string& language, const std::string& origin) {
+data::Sample sample_of(const FreeGeneration& free, const std::string& text, const std::string& language,
+                       const std::string& origin) {
   const auto& stage = free.experiment.config.stages.back();
   const data::EvaluationItem item{language, text, prompt_of(stage, text, language), "", 0, origin};
   return trainer::question_sample(item, free.experiment.vocabulary, stage, trainer::reads_prompt(free.mode, stage));
@@ -37,90 +44,138 @@ data::Sample sample_of(const FreeGeneration& free, const std::string& text, cons
 std::string on_one_line(const std::string& text) {
   std::string line;
   for (char c : text) {
-    if (c == '\n') line += "\\n";
-    else if (c != '\r') line += c;
+    if (c == '\n')
+      line += "\\n";
+    else if (c != '\r')
+      line += c;
   }
   return line;
 }
 
-std::vector<std::string> read_lines(const std::string& input) {
-  std::vector<std::string> lines;
-  const auto take = [&](std::string_view line) { lines.emplace_back(line); };
-  if (!input.empty()) {
-    data::for_each_line(input, [&](std::string_view line, int64_t) { return take(line), true; });
-    return lines;
-  }
-  for (std::string line; std::getline(std::cin, line);) {
-    if (line.ends_with('\r')) line.pop_back();
-    if (data::first_invalid_utf8(line)) {
-      throw data::DataError("standard input:" + std::to_string(lines.size() + 1) + ": not UTF-8");
-    }
-    take(line);
-  }
-  return lines;
-}
-
-/// Answers lines that are all there, and prints each as soon as those before it are printed.
-void answer_all(const FreeGeneration& free, const std::string& input, const std::string& language) {
-  std::string packed;
-  free.together([&] {
-    if (free.grid.world_rank == 0) packed = nlohmann::json(read_lines(input)).dump();
-  });
-  const auto lines = nlohmann::json::parse(free.grid.process->broadcast(packed, 0)).get<std::vector<std::string>>();
+/// Lines of text and what is asked of the models for them; nothing for a blank line.
+struct Questions {
   std::vector<data::Sample> samples;
-  free.together([&] {
-    for (size_t i = 0; i < lines.size(); ++i) {
-      samples.push_back(sample_of(free, lines[i], language, (input.empty() ? "standard input" : input) + ":" + std::to_string(i + 1)));
-    }
-  });
-  std::map<int64_t, std::string> waiting;
-  int64_t next = 0;
-  free.answering.run(free.mode, samples, free.options, [&](int64_t index, const std::vector<int64_t>& ids) {
-    waiting[index] = on_one_line(free.experiment.vocabulary.llm->decode(ids));
-    for (auto found = waiting.find(next); found != waiting.end(); found = waiting.find(++next)) {
-      std::cout << found->second << "\n" << std::flush;
-      waiting.erase(found);
-    }
-  });
+  std::vector<size_t> lines;        // of each sample
+  std::vector<uint64_t> draw_keys;  // of each sample: the number of its line
+};
+
+Questions questions_of(const FreeGeneration& free, const std::vector<std::string>& lines, int64_t before,
+                       const std::string& input, const std::string& language) {
+  Questions questions;
+  for (size_t i = 0; i < lines.size(); ++i) {
+    const int64_t number = before + static_cast<int64_t>(i) + 1;
+    if (trainer::strip(lines[i]).empty()) continue;
+    auto sample =
+        sample_of(free, lines[i], language, (input.empty() ? "standard input" : input) + ":" + std::to_string(number));
+    if (sample.source.empty()) continue;  // nothing that the encoder sees, such as a zero-width space alone
+    questions.samples.push_back(std::move(sample));
+    questions.lines.push_back(i);
+    questions.draw_keys.push_back(static_cast<uint64_t>(number));
+  }
+  return questions;
 }
 
-/// Asks for a line on the terminal of the first rank; nothing at its end.
-std::optional<std::string> ask(const dist::ProcessGrid& grid) {
-  nlohmann::json asked;  // null at the end
-  if (grid.world_rank == 0) {
-    std::cerr << "> " << std::flush;
-    if (std::string line; std::getline(std::cin, line)) asked = data::first_invalid_utf8(line) ? "" : line;
-    else std::cerr << "\n";
+/// Prints answers in the order of the lines, each as soon as those before it are printed.
+class Printer {
+ public:
+  explicit Printer(size_t lines) : answers_(lines) {}
+
+  void answer(size_t line, const std::string& text) {
+    answers_[line] = text;
+    for (; next_ < answers_.size() && answers_[next_]; ++next_) std::cout << *answers_[next_] << "\n" << std::flush;
   }
-  asked = nlohmann::json::parse(grid.process->broadcast(asked.dump(), 0));
-  return asked.is_null() ? std::nullopt : std::optional(asked.get<std::string>());
+
+ private:
+  std::vector<std::optional<std::string>> answers_;
+  size_t next_ = 0;
+};
+
+/// Answers `lines`, before which `before` others came.
+void answer(const FreeGeneration& free, const std::vector<std::string>& lines, int64_t before, const std::string& input,
+            const std::string& language, bool terminal) {
+  Questions questions;
+  free.together([&] { questions = questions_of(free, lines, before, input, language); });
+  Printer printer(lines.size());
+  if (free.grid.world_rank == 0 && !terminal) {
+    for (size_t i = 0; i < lines.size(); ++i) {
+      if (!std::ranges::binary_search(questions.lines, i)) printer.answer(i, "");
+    }
+  }
+  const auto print = [&](int64_t index, const model::Continuation& made) {
+    const auto text = free.experiment.vocabulary.llm->decode(made.ids);
+    if (terminal)
+      std::cout << text << "\n" << std::flush;
+    else
+      printer.answer(questions.lines[index], on_one_line(text));
+  };
+  free.answering.run(free.mode, questions.samples, free.options, print, questions.draw_keys);
 }
 
 }  // namespace
 
-void continue_token_ids(const FreeGeneration& free, const std::filesystem::path& input, const std::filesystem::path& folder) {
-  std::vector<data::Sample> samples;
-  free.together([&] { samples = data::read_token_id_prompts(input, free.experiment.vocabulary); });
+std::vector<data::Sample> read_token_ids(const trainer::Experiment& experiment, trainer::AnswerMode mode,
+                                         const std::filesystem::path& input, int64_t max_new_tokens) {
+  auto samples = data::read_token_id_prompts(input, experiment.vocabulary);
+  const bool llm_alone = mode == trainer::AnswerMode::kLlm;
+  const bool mapped = !llm_alone && experiment.input_form == data::InputForm::kMapped;
+  for (const auto& sample : samples) {
+    const auto source = static_cast<int64_t>(sample.source.size()), prompt = static_cast<int64_t>(sample.prompt.size());
+    try {
+      if (!llm_alone) experiment.encoder.check_source_length(source);
+      // bos, and end_boundary behind the mapped source
+      experiment.llm.check_sequence_length(experiment.llm_folder,
+                                           1 + (mapped ? source + 1 : 0) + prompt + max_new_tokens);
+    } catch (const model::ModelError& error) {
+      throw model::ModelError(sample.origin + ": " + error.what() +
+                              "; here, shorten the line or lower --max-new-tokens");
+    }
+  }
+  return samples;
+}
+
+void continue_token_ids(const FreeGeneration& free, const std::vector<data::Sample>& samples,
+                        const std::filesystem::path& folder) {
   std::vector<std::vector<int64_t>> generated(samples.size());
-  free.answering.run(free.mode, samples, free.options, [&](int64_t index, const std::vector<int64_t>& ids) { generated[index] = ids; });
+  const auto start = std::chrono::steady_clock::now();
+  const auto keep = [&](int64_t index, const model::Continuation& made) { generated[index] = made.ids; };
+  free.answering.run(free.mode, samples, free.options, keep);
+  const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
   if (free.grid.world_rank != 0) return;
   std::string text;
-  for (const auto& ids : generated) text += nlohmann::json{{"ids", ids}}.dump() + "\n";
+  size_t tokens = 0;
+  for (const auto& ids : generated) {
+    text += nlohmann::json{{"ids", ids}}.dump() + "\n";
+    tokens += ids.size();
+  }
   std::error_code error;
   std::filesystem::create_directories(folder, error);  // a failure shows when the file is written
   trainer::write_file_durably(folder / "generated.jsonl", text);
-  std::cout << "generated: " << (folder / "generated.jsonl").string() << "\n" << std::flush;
+  std::cout << "generated " << tokens << " tokens in " << std::fixed << std::setprecision(3) << seconds << " s ("
+            << std::setprecision(1) << static_cast<double>(tokens) / seconds
+            << " tokens/s): " << (folder / "generated.jsonl").string() << "\n"
+            << std::flush;
+}
+
+bool prompt_names_language(const configs::StageConfig& stage, trainer::AnswerMode mode) {
+  return trainer::reads_prompt(mode, stage) && is_translation(stage.corpus);
 }
 
 void answer_lines(const FreeGeneration& free, const std::string& input, const std::string& language) {
-  const bool terminal = free.grid.process->broadcast(input.empty() && isatty(STDIN_FILENO) ? "terminal" : "", 0) == "terminal";
-  if (!terminal) return answer_all(free, input, language);
-  while (const auto line = ask(free.grid)) {
-    if (line->empty()) continue;
-    const std::vector<data::Sample> samples = {sample_of(free, *line, language, "standard input")};
-    free.answering.run(free.mode, samples, free.options, [&](int64_t, const std::vector<int64_t>& ids) {
-      std::cout << free.experiment.vocabulary.llm->decode(ids) << "\n" << std::flush;
+  const auto& process = *free.grid.process;
+  const bool first = free.grid.world_rank == 0;
+  std::optional<LineSource> source;
+  free.together([&] {
+    if (first) source.emplace(input, dist::read_launch_environment(std::getenv).under_mpi);
+  });
+  for (int64_t answered = 0;;) {
+    std::string packed;
+    free.together([&] {
+      if (first) packed = nlohmann::json(source->next()).dump();
     });
+    const auto lines = nlohmann::json::parse(process.broadcast(packed, 0)).get<std::vector<std::string>>();
+    if (lines.empty()) return;
+    answer(free, lines, answered, input, language, first && source->is_terminal());
+    answered += static_cast<int64_t>(lines.size());
   }
 }
 

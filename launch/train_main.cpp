@@ -67,7 +67,10 @@ class TrainCommand {
       std::vector<std::string> changed;
       const trainer::RunFolder folder(config_.output, config_.stages);
       finished = trainer::inspect_run(folder, config_, &changed) == trainer::RunState::kFinished;
-      for (const auto& difference : changed) trainer::log_info("changed since the run began: " + difference);
+      if (!changes_told_) {
+        for (const auto& difference : changed) trainer::log_info("changed since the run began: " + difference);
+      }
+      changes_told_ = true;
       if (finished) {
         trainer::log_info(config_.output + ": this run is finished; nothing was changed. Choose another output to train again");
       }
@@ -82,9 +85,12 @@ class TrainCommand {
     const trainer::RunFolder folder(config_.output, config_.stages);
     std::optional<trainer::RunLock> lock;
     together([&] {
-      if (grid_.world_rank != 0) return;
-      lock.emplace(folder);
-      trainer::begin_run(folder, config_);
+      if (grid_.world_rank == 0) lock.emplace(folder);
+    });
+    if (is_finished()) return;  // looked at again: until now another run could write here
+    training.find_checkpoint();
+    together([&] {
+      if (grid_.world_rank == 0) trainer::begin_run(folder, config_);
     });
     training.restore();
     try {
@@ -100,6 +106,7 @@ class TrainCommand {
   configs::RunConfig config_;
   dist::ProcessGrid grid_;
   trainer::Experiment experiment_;
+  bool changes_told_ = false;
 };
 
 int main(int argc, char** argv) {
@@ -111,7 +118,7 @@ int main(int argc, char** argv) {
       ->type_name("KEY=VALUE")
       ->allow_extra_args(false);
   app.add_flag("--dry-run", arguments.dry_run, "prints the resolved config and the plan of the run, and trains nothing");
-  app.add_option("--world", arguments.world, "number of ranks that a dry run plans for")->check(CLI::PositiveNumber);
+  app.add_option("--world", arguments.world, "number of ranks that a dry run plans for")->take_last()->check(CLI::PositiveNumber);
   app.add_flag("--help-config", arguments.help_config, "prints every key of the config with its meaning and default");
   try {
     app.parse(argc, argv);

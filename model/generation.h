@@ -23,25 +23,33 @@ struct GenerationOptions {
   SamplingOptions sampling;
 };
 
+/// What was generated for a sample.
+struct Continuation {
+  std::vector<int64_t> ids;  ///< end with an eos of the LLM unless max_new_tokens came first
+  /// Its share of the time: of each step as much as each other sequence in hand, of reading prompts by its tokens. The
+  /// shares of a run add up to its time.
+  double seconds = 0;
+};
+
 /// Generates text with LayAlign: the prompt is read once, then a token a step with keys and values kept (KV cache); the
-/// fusion's keys and values are projected once a sample. Batching is continuous: the slot of a finished sample takes the
-/// next one. A sample's tokens do not depend on the others beyond rounding.
-/// Collectives: on `tp`, as a forward pass has them; every rank of it calls alike and gets the same tokens.
+/// fusion's keys and values are projected once a sample. Batching is continuous: the slot of a finished sample takes
+/// the next one. A sample's tokens do not depend on the others beyond rounding. Collectives: on `tp`, as a forward pass
+/// has them; every rank of it calls alike and gets the same tokens.
 class Generator {
  public:
-  /// Keeps references. `encoder_layers`: those that the aligner reads. The LLM alone (text form, no adapted layer) asks nothing
-  /// of the encoder.
+  /// Keeps references. `encoder_layers`: those that the aligner reads. The LLM alone (text form, no adapted layer) asks
+  /// nothing of the encoder.
   Generator(const LayAlign& layalign, const Encoder& encoder, std::vector<int64_t> encoder_layers,
             const dist::Communicator& tp, at::Device device);
 
-  /// Gets each sample's index and tokens when it is finished, in no particular order. The tokens end with the LLM's eos
-  /// unless max_new_tokens came first.
-  using Finished = std::function<void(int64_t index, const std::vector<int64_t>& ids)>;
+  /// Gets each sample's index and what was generated for it when it is finished, in no particular order.
+  using Finished = std::function<void(int64_t index, const Continuation& continuation)>;
 
-  /// Generates for those of `samples` (source and prompt; the target is not read) that `indices` names. An index also seeds
-  /// the draws of its sample, so that these do not depend on how samples are dealt to ranks.
+  /// Generates for those of `samples` (source and prompt; the target is not read) that `indices` names. `draw_keys`: of
+  /// each sample, what its draws depend on besides the seed, so that they do not depend on the company it is in; empty:
+  /// its index.
   void run(std::span<const data::Sample> samples, std::span<const int64_t> indices, const GenerationOptions& options,
-           const Finished& finished) const;
+           const Finished& finished, std::span<const uint64_t> draw_keys = {}) const;
 
  private:
   class Session;

@@ -12,14 +12,14 @@ namespace {
 /// Fields of every config.json that describe how a model was saved, trained or is to be generated from.
 constexpr std::initializer_list<const char*> kHarmless = {
     "_attn_implementation_autoset", "_name_or_path", "add_cross_attention", "architectures", "attention_dropout",
-    "attn_implementation", "auto_map", "bad_words_ids", "begin_suppress_tokens", "bos_token_id", "chunk_size_feed_forward",
+    "attn_implementation", "bad_words_ids", "begin_suppress_tokens", "bos_token_id", "chunk_size_feed_forward",
     "classifier_dropout", "cross_attention_hidden_size", "decoder_start_token_id", "diversity_penalty", "do_sample",
     "dtype", "early_stopping", "encoder_no_repeat_ngram_size", "eos_token_id", "exponential_decay_length_penalty",
     "finetuning_task", "forced_bos_token_id", "forced_eos_token_id", "gradient_checkpointing", "hidden_dropout",
     "id2label", "initializer_factor", "initializer_range", "is_encoder_decoder", "keys_to_ignore_at_inference",
     "label2id", "length_penalty", "max_length", "max_sequence_length", "min_length", "no_repeat_ngram_size", "num_beam_groups", "num_beams",
     "num_return_sequences", "output_attentions", "output_hidden_states", "output_past", "output_scores", "pad_token_id",
-    "prefix", "pretraining_tp", "problem_type", "pruned_heads", "remove_invalid_values", "repetition_penalty",
+    "prefix", "pretraining_tp", "problem_type", "remove_invalid_values", "repetition_penalty",
     "resid_pdrop", "return_dict", "return_dict_in_generate", "sep_token_id", "suppress_tokens", "task_specific_params",
     "temperature", "tf_legacy_loss", "tokenizer_class", "top_k", "top_p", "torch_dtype", "torchscript",
     "transformers_version", "typical_p", "unsloth_version", "use_bfloat16", "use_cache"};
@@ -42,6 +42,10 @@ HfConfig::HfConfig(const std::filesystem::path& folder) : folder_(folder) {
   if (!value("quantization_config").is_null()) {
     refuse("quantization_config", "quantised weights are not supported; use the folder of the unquantised model");
   }
+  if (!value("auto_map").is_null()) {
+    refuse("auto_map", "this model brings code of its own, which is never run; use the folder of a plain " + model_type_ + " model");
+  }
+  if (!value("pruned_heads").empty()) refuse("pruned_heads", "pruned models are not supported");
   ignore(kHarmless);
 }
 
@@ -88,11 +92,19 @@ std::string HfConfig::text_or(const std::string& key, const std::string& fallbac
 }
 
 std::optional<int64_t> HfConfig::token_id(const std::string& key) {
-  const nlohmann::json* field = &value(key);
-  if (field->is_array() && !field->empty()) field = &field->front();
-  if (field->is_null()) return std::nullopt;
-  if (!field->is_number_integer() || field->get<int64_t>() < 0) wrong_type(key, "a token id");
-  return field->get<int64_t>();
+  const auto ids = token_ids(key);
+  return ids.empty() ? std::nullopt : std::optional(ids.front());
+}
+
+std::vector<int64_t> HfConfig::token_ids(const std::string& key) {
+  const auto& field = value(key);
+  if (field.is_null()) return {};
+  std::vector<int64_t> ids;
+  for (const auto& id : field.is_array() ? field : nlohmann::json::array({field})) {
+    if (!id.is_number_integer() || id.get<int64_t>() < 0) wrong_type(key, "a token id");
+    ids.push_back(id.get<int64_t>());
+  }
+  return ids;
 }
 
 void HfConfig::refuse(const std::string& key, const std::string& why) const {

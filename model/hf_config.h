@@ -31,6 +31,8 @@ class HfConfig {
   std::string text_or(const std::string& key, const std::string& fallback);
   /// A token id; of a list the first. Absent or null: none.
   std::optional<int64_t> token_id(const std::string& key);
+  /// The token ids of a list, or of a single id; absent or null: none.
+  std::vector<int64_t> token_ids(const std::string& key);
   /// The raw value, null where absent. Marks the key as used.
   const nlohmann::json& value(const std::string& key);
 

@@ -12,7 +12,8 @@ KeyValueCache::KeyValueCache(int64_t layers, int64_t slots, int64_t kv_heads, in
     : lengths_(slots, 0) {
   // Zeros: padding is masked, but NaN times zero would not be.
   for (int64_t i = 0; i < layers; ++i) {
-    layers_.push_back({at::zeros({slots, 0, kv_heads, head_dim}, options), at::zeros({slots, 0, kv_heads, head_dim}, options)});
+    layers_.push_back(
+        {at::zeros({slots, 0, kv_heads, head_dim}, options), at::zeros({slots, 0, kv_heads, head_dim}, options)});
   }
 }
 
@@ -61,7 +62,8 @@ void KeyValueCache::write(int64_t layer, const at::Tensor& key_TGd, const at::Te
 at::Tensor KeyValueCache::attend(int64_t layer, const at::Tensor& q_NHd, double scale) const {
   const int64_t N = q_NHd.size(0), K = mask_.size(3);
   const auto rows = [&](const at::Tensor& all) { return all.narrow(0, 0, N).narrow(1, 0, K); };
-  return single_query_attention(q_NHd, rows(layers_[layer].key), rows(layers_[layer].value), mask_.narrow(0, 0, N), scale);
+  return single_query_attention(q_NHd, rows(layers_[layer].key), rows(layers_[layer].value), mask_.narrow(0, 0, N),
+                                scale);
 }
 
 void KeyValueCache::remove(int64_t slot, int64_t last) {

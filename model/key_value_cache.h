@@ -9,8 +9,8 @@
 
 namespace layalign::model {
 
-/// Keys and values of sequences that are being generated, by slot and position, for each layer [slots, capacity, G, dh],
-/// written in place. A slot is written from position 0 on, so its `length` tokens are its first ones.
+/// Keys and values of sequences that are being generated, by slot and position, for each layer [slots, capacity, G,
+/// dh], written in place. A slot is written from position 0 on, so its `length` tokens are its first ones.
 class KeyValueCache {
  public:
   /// `options`: type and device.
@@ -22,8 +22,8 @@ class KeyValueCache {
     int64_t tokens = 0;
   };
 
-  /// Appends tokens: makes room where needed, after which `write` puts each layer's keys and values there. The stretches lie one
-  /// after another in the rows that `write` gets.
+  /// Appends tokens: makes room where needed, after which `write` puts each layer's keys and values there. The
+  /// stretches lie one after another in the rows that `write` gets.
   void append(const std::vector<Stretch>& stretches);
   void write(int64_t layer, const at::Tensor& key_TGd, const at::Tensor& value_TGd);
 
@@ -43,8 +43,8 @@ class KeyValueCache {
 
   std::vector<Layer> layers_;
   std::vector<int64_t> lengths_;
-  at::Tensor places_T_;    // rows of the last append in the flat [slots * capacity]
-  at::Tensor mask_;        // [slots, 1, 1, K] of the lengths
+  at::Tensor places_T_;  // rows of the last append in the flat [slots * capacity]
+  at::Tensor mask_;      // [slots, 1, 1, K] of the lengths
 };
 
 }  // namespace layalign::model

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "configs/error.h"
+#include "configs/strict_json.h"
 #include "dist/tensor_parallel.h"
 #include "model/error.h"
 
@@ -28,7 +29,30 @@ std::optional<int64_t> read_sliding_window(HfConfig& config) {
   return config.count("sliding_window");
 }
 
+/// eos_token_id of generation_config.json; none where it does not say.
+std::vector<int64_t> generation_eos_ids(const std::filesystem::path& folder) {
+  const auto path = folder / "generation_config.json";
+  if (!std::filesystem::exists(path)) return {};
+  try {
+    const auto fields = configs::parse_json(configs::read_text_file(path), path.string());
+    const auto eos = fields.value("eos_token_id", nlohmann::json());
+    if (eos.is_null()) return {};
+    return eos.is_array() ? eos.get<std::vector<int64_t>>() : std::vector<int64_t>{eos.get<int64_t>()};
+  } catch (const configs::JsonError& error) {
+    throw ModelError(error.what());
+  } catch (const std::exception&) {
+    throw ModelError(path.string() + ": field 'eos_token_id' is neither a token id nor a list of them");
+  }
+}
+
 }  // namespace
+
+void LlmConfig::end_targets_with(int64_t id) {
+  eos_id = id;
+  if (!ends_text(id)) eos_ids.push_back(id);
+}
+
+bool LlmConfig::ends_text(int64_t id) const { return std::ranges::find(eos_ids, id) != eos_ids.end(); }
 
 LlmConfig LlmConfig::read(const std::filesystem::path& folder, const std::vector<std::string>& ignored_fields) {
   HfConfig config(folder);
@@ -64,16 +88,20 @@ LlmConfig LlmConfig::read(const std::filesystem::path& folder, const std::vector
   if (!may_have_bias && attention_bias) config.refuse("attention_bias", "only llama and qwen3 models have this field");
   llm.mlp_bias = config.flag_or("mlp_bias", false);
   if (!is("llama") && llm.mlp_bias) config.refuse("mlp_bias", "only a llama model has this field");
+  if (config.flag_or("use_mrope", false)) config.refuse("use_mrope", "multimodal rotary embedding is not supported");
   llm.sliding_window = read_sliding_window(config);
   llm.rope = RopeConfig::read(config, llm.max_position_embeddings);
   const auto bos = config.token_id("bos_token_id");
-  const auto eos = config.token_id("eos_token_id");
+  llm.eos_ids = config.token_ids("eos_token_id");
   if (!bos) config.refuse("bos_token_id", "the LLM's input begins with this token: give its id");
-  if (!eos) config.refuse("eos_token_id", "every target ends with this token: give its id");
+  if (llm.eos_ids.empty()) config.refuse("eos_token_id", "every target ends with this token: give its id");
   llm.bos_id = *bos;
-  llm.eos_id = *eos;
+  llm.eos_id = llm.eos_ids.front();
   if (llm.bos_id >= llm.vocabulary_size) config.refuse("bos_token_id", "it is not below vocab_size");
-  if (llm.eos_id >= llm.vocabulary_size) config.refuse("eos_token_id", "it is not below vocab_size");
+  if (std::ranges::max(llm.eos_ids) >= llm.vocabulary_size) config.refuse("eos_token_id", "it is not below vocab_size");
+  // What transformers' generate stops at, where the file says it.
+  if (const auto ids = generation_eos_ids(folder); !ids.empty()) llm.eos_ids = ids;
+  llm.end_targets_with(llm.eos_id);
   config.finish(ignored_fields);
   return llm;
 }
@@ -94,7 +122,7 @@ void LlmConfig::check_tensor_parallel(const std::filesystem::path& folder, int64
   }
   if (kv_heads % tp != 0 && tp % kv_heads != 0) {
     throw configs::ConfigError(where + std::to_string(kv_heads) + " key-value heads (num_key_value_heads) and parallel.tensor = " +
-                     std::to_string(tp) + " do not divide one another");
+                     std::to_string(tp) + " do not divide one another; choose a divisor or a multiple of " + std::to_string(kv_heads));
   }
 }
 

@@ -30,11 +30,17 @@ struct LlmConfig {
   std::optional<int64_t> sliding_window;  ///< attention reaches back this many tokens; none: to the first
   RopeConfig rope;
   int64_t bos_id = 0;
-  int64_t eos_id = 0;
+  int64_t eos_id = 0;                 ///< ends a target
+  std::vector<int64_t> eos_ids;       ///< each of them ends a generated text; eos_id is one of them
 
   /// Reads `folder`/config.json. `ignored_fields`: model.ignore_fields of the run's config.
   /// Errors: ModelError naming the unsupported field.
   static LlmConfig read(const std::filesystem::path& folder, const std::vector<std::string>& ignored_fields = {});
+
+  /// Makes `id`, the tokenizer's own end token, the one that ends targets; it ends generated texts too.
+  void end_targets_with(int64_t id);
+  /// Whether a generated text ends with this token.
+  bool ends_text(int64_t id) const;
 
   /// Refuses a tensor-parallel size that does not divide the model: heads % tp == 0, and kv heads % tp == 0 or the reverse.
   /// Errors: ConfigError.

@@ -23,7 +23,9 @@ RopeConfig RopeConfig::read(HfConfig& config, int64_t max_position_embeddings) {
   const bool new_form = !config.value("rope_parameters").is_null();
   const std::string key = new_form ? "rope_parameters" : "rope_scaling";
   const nlohmann::json& parameters = config.value(key);
-  if (new_form) config.ignore({"rope_scaling"});
+  if (new_form && !config.value("rope_scaling").is_null() && config.value("rope_scaling") != parameters) {
+    config.refuse("rope_scaling", "rope_parameters is there too and says something else; remove one of them");
+  }
   if (parameters.is_null()) return rope;
   if (!parameters.is_object()) config.refuse(key, "expected an object");
 

@@ -13,12 +13,13 @@ uint64_t scattered(uint64_t x) {
 
 }  // namespace
 
-double uniform_draw(uint64_t seed, int64_t sample, int64_t step) {
-  const uint64_t bits = scattered(scattered(scattered(seed) + static_cast<uint64_t>(sample)) + static_cast<uint64_t>(step));
+double uniform_draw(uint64_t seed, uint64_t key, int64_t step) {
+  const uint64_t bits = scattered(scattered(scattered(seed) + key) + static_cast<uint64_t>(step));
   return static_cast<double>(bits >> 11) * 0x1p-53;
 }
 
-std::vector<int64_t> draw_tokens(const at::Tensor& logits_NV, const SamplingOptions& options, const std::vector<double>& draws) {
+std::vector<int64_t> draw_tokens(const at::Tensor& logits_NV, const SamplingOptions& options,
+                                 const std::vector<double>& draws) {
   const auto probabilities = at::softmax(logits_NV.to(at::kDouble) / options.temperature, 1);
   const auto [sorted, ids] = probabilities.sort(/*stable=*/true, /*dim=*/1, /*descending=*/true);
   const auto sums = sorted.cumsum(1);

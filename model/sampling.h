@@ -14,10 +14,13 @@ struct SamplingOptions {
   uint64_t seed = 0;
 };
 
-/// A number in [0, 1) that depends on its arguments alone: a sample draws the same tokens in any batch, on any grid.
-double uniform_draw(uint64_t seed, int64_t sample, int64_t step);
+/// A number in [0, 1) that depends on its arguments alone: a sample, known by its key, draws the same tokens in any
+/// batch, on any grid.
+double uniform_draw(uint64_t seed, uint64_t key, int64_t step);
 
-/// Draws a token from each row of logits_NV (float32) by temperature and top-p: row i with the number `draws[i]` in [0, 1).
-std::vector<int64_t> draw_tokens(const at::Tensor& logits_NV, const SamplingOptions& options, const std::vector<double>& draws);
+/// Draws a token from each row of logits_NV (float32) by temperature and top-p: row i with the number `draws[i]` in [0,
+/// 1).
+std::vector<int64_t> draw_tokens(const at::Tensor& logits_NV, const SamplingOptions& options,
+                                 const std::vector<double>& draws);
 
 }  // namespace layalign::model

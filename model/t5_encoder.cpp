@@ -27,12 +27,16 @@ T5Config T5Config::read(HfConfig& config, const std::vector<std::string>& ignore
   const auto name = t5.gated ? projection.substr(6) : projection;
   // transformers reads the gated-gelu of T5 v1.1 and mT5 as the tanh form.
   t5.activation = activation_of(projection == "gated-gelu" ? "gelu_new" : name, config, "feed_forward_proj");
+  // Two fields restate feed_forward_proj, and transformers believes them.
+  const std::string restated = projection == "gated-gelu" ? "gelu_new" : name;
+  if (config.text_or("dense_act_fn", restated) != restated) config.refuse("dense_act_fn", "feed_forward_proj says " + restated);
+  if (config.flag_or("is_gated_act", t5.gated) != t5.gated) config.refuse("is_gated_act", "feed_forward_proj says otherwise");
   if (t5.buckets < 4) config.refuse("relative_attention_num_buckets", "at least 4 are needed");
   const int64_t D = t5.info.width, inner = t5.heads * t5.head_dim;
   t5.info.parameters = t5.info.vocabulary_size * D + t5.buckets * t5.heads + D +
                        t5.info.depth * (2 * D + 4 * inner * D + (t5.gated ? 3 : 2) * t5.intermediate_size * D);
-  // The first two restate feed_forward_proj; the rest concerns the decoder and training.
-  config.ignore({"dense_act_fn", "is_gated_act", "dropout_rate", "n_positions", "num_decoder_layers", "is_decoder",
+  // They concern the decoder and training.
+  config.ignore({"dropout_rate", "n_positions", "num_decoder_layers", "is_decoder",
                  "tie_word_embeddings", "scale_decoder_outputs", "decoder_layers", "tie_encoder_decoder"});
   config.finish(ignored_fields);
   return t5;

@@ -13,12 +13,12 @@ using torch::autograd::variable_list;
 /// Float32 logits of one chunk are kept below this, whatever the vocabulary.
 constexpr int64_t kChunkBytes = int64_t{128} << 20;
 
-struct Owned {
+struct OwnedRows {
   at::Tensor rows;   ///< row in the shard, 0 where another rank owns the id
   at::Tensor other;  ///< true where another rank owns the id
 };
 
-Owned owned_rows(const at::Tensor& ids, const dist::Shard& shard) {
+OwnedRows owned_rows(const at::Tensor& ids, const dist::Shard& shard) {
   const auto other = at::logical_or(ids < shard.begin, ids >= shard.end);
   return {(ids - shard.begin).masked_fill(other, 0), other};
 }
@@ -32,23 +32,24 @@ at::Tensor local_logits(const at::Tensor& hidden, const VocabularyShard& head) {
   return logits;
 }
 
-/// Losses of a chunk of rows; turns `logits` into (softmax - onehot) where `want_gradient`.
-at::Tensor chunk_losses(at::Tensor& logits, const at::Tensor& labels, const dist::Shard& shard, const dist::Communicator& tp,
-                        bool want_gradient) {
+/// Losses of a chunk of rows; turns `logits` into their softmax where `want_gradient`.
+at::Tensor chunk_losses(at::Tensor& logits, const OwnedRows& owned, const dist::Communicator& tp, bool want_gradient) {
   auto maximum = logits.amax(1);
   tp.all_reduce(maximum, dist::Reduce::kMax);
-  const auto owned = owned_rows(labels, shard);
-  const auto columns = owned.rows.unsqueeze(1);
   logits.sub_(maximum.unsqueeze(1));
-  const auto target = logits.gather(1, columns).squeeze(1).masked_fill(owned.other, 0);
+  const auto target = logits.gather(1, owned.rows.unsqueeze(1)).squeeze(1).masked_fill(owned.other, 0);
   logits.exp_();
   const auto sums = at::stack({logits.sum(1), target});
   tp.all_reduce(sums);
-  if (want_gradient) {
-    logits.div_(sums[0].unsqueeze(1));
-    logits.scatter_add_(1, columns, owned.other.to(at::kFloat).sub(1).unsqueeze(1));
-  }
+  if (want_gradient) logits.div_(sums[0].unsqueeze(1));
   return sums[0].log().sub_(sums[1]);
+}
+
+/// (softmax - onehot) W, this rank's part of it. The label's row is subtracted by itself: within the product, terms as small as
+/// a probability would be added to one as large as a weight, and lose their digits.
+at::Tensor chunk_gradient(const at::Tensor& softmax, const OwnedRows& owned, const at::Tensor& weight_VlD) {
+  const auto label_rows = weight_VlD.index_select(0, owned.rows).masked_fill_(owned.other.unsqueeze(1), 0);
+  return at::mm(softmax.to(weight_VlD.scalar_type()), weight_VlD).sub_(label_rows);
 }
 
 struct CrossEntropy : torch::autograd::Function<CrossEntropy> {
@@ -60,8 +61,9 @@ struct CrossEntropy : torch::autograd::Function<CrossEntropy> {
     for (int64_t begin = 0; begin < rows; begin += chunk) {
       const int64_t count = std::min(chunk, rows - begin);
       auto logits = local_logits(hidden_ND.narrow(0, begin, count), head);
-      losses.push_back(chunk_losses(logits, labels_N.narrow(0, begin, count), head.shard, tp, want_gradient));
-      if (want_gradient) gradients.push_back(at::mm(logits.to(hidden_ND.scalar_type()), head.weight_VlD));
+      const auto owned = owned_rows(labels_N.narrow(0, begin, count), head.shard);
+      losses.push_back(chunk_losses(logits, owned, tp, want_gradient));
+      if (want_gradient) gradients.push_back(chunk_gradient(logits, owned, head.weight_VlD));
     }
     if (want_gradient) {
       const auto gradient_ND = at::cat(gradients);

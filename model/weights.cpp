@@ -45,20 +45,24 @@ const std::string& Weights::checked(const std::string& name, at::IntArrayRef sha
   return name;
 }
 
-at::Tensor Weights::placed(const at::Tensor& tensor) const {
-  TORCH_CHECK(tensor.is_floating_point(), "a weight is stored as ", tensor.scalar_type(),
-              "; only floating-point weights are supported");
+at::Tensor Weights::placed(const std::string& name, const at::Tensor& tensor) const {
+  if (!tensor.is_floating_point()) {
+    throw ModelError(files_.where(name) + ": weight '" + name + "' is stored as " + c10::toString(tensor.scalar_type()) +
+                     "; only floating-point weights are supported: use the folder of the unquantised model");
+  }
   return tensor.to(device_, type_);
 }
 
-at::Tensor Weights::whole(const std::string& name, at::IntArrayRef shape) { return placed(files_.read(checked(name, shape))); }
+at::Tensor Weights::whole(const std::string& name, at::IntArrayRef shape) {
+  return placed(name, files_.read(checked(name, shape)));
+}
 
 at::Tensor Weights::rows(const std::string& name, at::IntArrayRef shape, const dist::Shard& shard) {
-  return padded(placed(files_.read_slice(checked(name, shape), 0, shard.begin, shard.end)), 0, shard.size);
+  return padded(placed(name, files_.read_slice(checked(name, shape), 0, shard.begin, shard.end)), 0, shard.size);
 }
 
 at::Tensor Weights::columns(const std::string& name, at::IntArrayRef shape, const dist::Shard& shard) {
-  return padded(placed(files_.read_slice(checked(name, shape), 1, shard.begin, shard.end)), 1, shard.size);
+  return padded(placed(name, files_.read_slice(checked(name, shape), 1, shard.begin, shard.end)), 1, shard.size);
 }
 
 std::vector<std::string> Weights::unused() const {

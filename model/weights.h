@@ -37,7 +37,7 @@ class Weights {
 
  private:
   const std::string& checked(const std::string& name, at::IntArrayRef shape);
-  at::Tensor placed(const at::Tensor& tensor) const;
+  at::Tensor placed(const std::string& name, const at::Tensor& tensor) const;
 
   checkpoints_tools::WeightFolder files_;
   std::string prefix_;

@@ -2,11 +2,11 @@
 
 #include <algorithm>
 #include <array>
-#include <map>
 #include <nlohmann/json.hpp>
 #include <numeric>
 
 #include "data/tokenizer.h"
+#include "trainer/evaluation_report.h"
 #include "trainer/scoring.h"
 #include "trainer/train_step.h"
 
@@ -16,11 +16,12 @@ namespace {
 constexpr std::array<std::pair<AnswerMode, std::string_view>, 3> kModes{
     {{AnswerMode::kLlm, "llm"}, {AnswerMode::kMapping, "mapping"}, {AnswerMode::kLayAlign, "layalign"}}};
 
-/// Several data-parallel ranks hand their answers over after so many rounds of a batch: often enough that an evaluation that
-/// is stopped has lost little.
+/// Several data-parallel ranks hand their answers over after so many rounds of a batch: often enough that an evaluation
+/// that is stopped has lost little.
 constexpr int64_t kRoundsBetweenGathers = 8;
 
-using Answers = std::vector<std::pair<int64_t, std::vector<int64_t>>>;
+/// Index, ids and seconds, as they are sent.
+using Answers = std::vector<std::tuple<int64_t, std::vector<int64_t>, double>>;
 
 }  // namespace
 
@@ -57,7 +58,7 @@ model::LayAlign Answering::parts(AnswerMode mode) const {
 }
 
 void Answering::run(AnswerMode mode, std::span<const data::Sample> samples, const model::GenerationOptions& options,
-                    const Answered& answered) const {
+                    const Answered& answered, std::span<const uint64_t> draw_keys) const {
   const auto layalign = parts(mode);
   const auto layers = mode == AnswerMode::kLayAlign ? experiment_.encoder_layers : std::vector<int64_t>();
   const model::Generator generator(layalign, *models_.encoder, layers, grid_.tp, grid_.device);
@@ -65,10 +66,10 @@ void Answering::run(AnswerMode mode, std::span<const data::Sample> samples, cons
   if (grid_.dp_size == 1) {
     std::vector<int64_t> all(size);
     std::iota(all.begin(), all.end(), 0);
-    generator.run(samples, all, options, [&](int64_t index, const std::vector<int64_t>& ids) {
-      if (grid_.world_rank == 0) answered(index, ids);
-    });
-    return;
+    const auto on_first = [&](int64_t index, const model::Continuation& made) {
+      if (grid_.world_rank == 0) answered(index, made);
+    };
+    return generator.run(samples, all, options, on_first, draw_keys);
   }
   const int64_t round = kRoundsBetweenGathers * options.batch * grid_.dp_size;
   for (int64_t begin = 0; begin < size; begin += round) {
@@ -76,15 +77,42 @@ void Answering::run(AnswerMode mode, std::span<const data::Sample> samples, cons
     auto mine = deal_samples(part, grid_.dp_size)[grid_.dp_rank];
     for (int64_t& index : mine) index += begin;
     Answers answers;
-    generator.run(samples, mine, options, [&](int64_t index, const std::vector<int64_t>& ids) {
-      if (grid_.tp_rank == 0) answers.emplace_back(index, ids);
-    });
+    const auto keep = [&](int64_t index, const model::Continuation& made) {
+      if (grid_.tp_rank == 0) answers.emplace_back(index, made.ids, made.seconds / grid_.dp_size);
+    };
+    generator.run(samples, mine, options, keep, draw_keys);
     const auto gathered = grid_.process->all_gather(nlohmann::json(answers).dump());
     if (grid_.world_rank != 0) continue;
     for (const auto& text : gathered) {
-      for (const auto& [index, ids] : nlohmann::json::parse(text).get<Answers>()) answered(index, ids);
+      for (const auto& [index, ids, seconds] : nlohmann::json::parse(text).get<Answers>())
+        answered(index, {ids, seconds});
     }
   }
+}
+
+Accuracy accuracy_of(data::EvaluationTask task, const std::vector<data::EvaluationItem>& items,
+                     const std::vector<int64_t>& right) {
+  Accuracy accuracy;
+  accuracy.questions = static_cast<int64_t>(items.size());
+  std::vector<std::string> languages;
+  std::vector<int64_t> counts;
+  for (size_t i = 0; i < items.size(); ++i) {
+    if (i == 0 || items[i].language != items[i - 1].language) {
+      languages.push_back(items[i].language);
+      accuracy.by_language.emplace_back(items[i].language, 0);
+      counts.push_back(0);
+    }
+    accuracy.by_language.back().second += static_cast<double>(right[i]);
+    ++counts.back();
+  }
+  const auto averaged = averaged_languages(task, languages);
+  for (size_t i = 0; i < counts.size(); ++i) {
+    auto& [language, share] = accuracy.by_language[i];
+    share /= static_cast<double>(counts[i]);
+    if (std::ranges::find(averaged, language) == averaged.end()) continue;
+    accuracy.mean += share / static_cast<double>(averaged.size());
+  }
+  return accuracy;
 }
 
 Accuracy score_benchmark(const Answering& answering, const dist::ProcessGrid& grid, data::EvaluationTask task,
@@ -93,27 +121,13 @@ Accuracy score_benchmark(const Answering& answering, const dist::ProcessGrid& gr
   std::vector<data::Sample> samples;
   for (const auto& item : items) samples.push_back(question_sample(item, experiment.vocabulary, stage, stage.prompt));
   std::vector<int64_t> right(items.size(), 0);
-  answering.run(AnswerMode::kLayAlign, samples, options, [&](int64_t index, const std::vector<int64_t>& ids) {
-    right[index] = score(task, items[index].answer, experiment.vocabulary.llm->decode(ids)).correct;
+  answering.run(AnswerMode::kLayAlign, samples, options, [&](int64_t index, const model::Continuation& made) {
+    right[index] = score(task, items[index].answer, experiment.vocabulary.llm->decode(made.ids)).correct;
   });
-  if (grid.process) right = nlohmann::json::parse(grid.process->broadcast(nlohmann::json(right).dump(), 0)).get<std::vector<int64_t>>();
-
-  Accuracy accuracy;
-  accuracy.questions = static_cast<int64_t>(items.size());
-  std::vector<int64_t> counts;
-  for (size_t i = 0; i < items.size(); ++i) {
-    if (i == 0 || items[i].language != items[i - 1].language) {
-      accuracy.by_language.emplace_back(items[i].language, 0);
-      counts.push_back(0);
-    }
-    accuracy.by_language.back().second += static_cast<double>(right[i]);
-    ++counts.back();
+  if (grid.process) {
+    right = nlohmann::json::parse(grid.process->broadcast(nlohmann::json(right).dump(), 0)).get<std::vector<int64_t>>();
   }
-  for (size_t i = 0; i < counts.size(); ++i) {
-    accuracy.by_language[i].second /= static_cast<double>(counts[i]);
-    accuracy.mean += accuracy.by_language[i].second / static_cast<double>(counts.size());
-  }
-  return accuracy;
+  return accuracy_of(task, items, right);
 }
 
 }  // namespace layalign::trainer

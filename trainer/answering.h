@@ -41,13 +41,17 @@ class Answering {
   Answering(const dist::ProcessGrid& grid, const Experiment& experiment, const FrozenModels& models,
             model::Trainables& trainables);
 
-  /// Gets, on the first rank alone, the index of a sample and what was generated for it, in no particular order.
-  using Answered = std::function<void(int64_t index, const std::vector<int64_t>& ids)>;
+  /// Gets, on the first rank alone, the index of a sample and what was generated for it, in no particular order. The
+  /// seconds are shares of the wall time: those of data-parallel ranks, which run side by side, are divided by their
+  /// number.
+  using Answered = model::Generator::Finished;
 
-  /// Generates for `samples`, the same on every rank; they are dealt to the data-parallel ranks.
-  /// Collectives: those of generation on tp; gathers on the control channel where there are several data-parallel ranks.
+  /// Generates for `samples`, the same on every rank; they are dealt to the data-parallel ranks. `draw_keys`: as in
+  /// Generator::run.
+  /// Collectives: those of generation on tp; gathers on the control channel where there are several data-parallel
+  /// ranks.
   void run(AnswerMode mode, std::span<const data::Sample> samples, const model::GenerationOptions& options,
-           const Answered& answered) const;
+           const Answered& answered, std::span<const uint64_t> draw_keys = {}) const;
 
   /// The system with the parts of a mode.
   model::LayAlign parts(AnswerMode mode) const;
@@ -62,9 +66,13 @@ class Answering {
 /// Share of right answers.
 struct Accuracy {
   std::vector<std::pair<std::string, double>> by_language;
-  double mean = 0;  ///< of the languages
+  double mean = 0;  ///< of the averaged_languages
   int64_t questions = 0;
 };
+
+/// `right`: 1 for each of `items` that was answered rightly, else 0. The items of a language stand together.
+Accuracy accuracy_of(data::EvaluationTask task, const std::vector<data::EvaluationItem>& items,
+                     const std::vector<int64_t>& right);
 
 /// Answers and scores a benchmark, the same result on every rank.
 /// Collectives: those of `run`; one broadcast on the control channel.

@@ -4,6 +4,7 @@
 #include <cstdio>
 #include <nlohmann/json.hpp>
 
+#include "checkpoints_tools/hash.h"
 #include "data/tokenizer.h"
 #include "trainer/log.h"
 #include "trainer/progress.h"
@@ -17,10 +18,12 @@ double seconds_between(Clock::time_point begin, Clock::time_point end) {
   return std::chrono::duration<double>(end - begin).count();
 }
 
-/// Shows on the first rank how many questions are answered: a line below the log on a terminal, a log line now and then elsewhere.
+/// Shows on the first rank how many questions are answered: a line below the log on a terminal, a log line now and then
+/// elsewhere.
 class AnswerProgress {
  public:
-  AnswerProgress(std::string title, int64_t total) : title_(std::move(title)), total_(total), terminal_(stdout_is_terminal()) {}
+  AnswerProgress(std::string title, int64_t total)
+      : title_(std::move(title)), total_(total), terminal_(stdout_is_terminal()) {}
   ~AnswerProgress() {
     if (terminal_) show_status_line("");
   }
@@ -36,11 +39,15 @@ class AnswerProgress {
     shown_ = now;
     const double elapsed_s = seconds_between(start_, now);
     char numbers[128];
-    std::snprintf(numbers, sizeof numbers, "  %lld/%lld  %.0f tok/s  %s %s", static_cast<long long>(done_),
-                  static_cast<long long>(total_), static_cast<double>(tokens_) / elapsed_s, last ? "in" : "ETA",
-                  format_duration(last ? elapsed_s : elapsed_s / static_cast<double>(done_) * static_cast<double>(total_ - done_)).c_str());
-    if (terminal_ && !last) show_status_line(title_ + numbers);
-    else log_info(title_ + numbers);
+    std::snprintf(
+        numbers, sizeof numbers, "  %lld/%lld  %.0f tok/s  %s %s", static_cast<long long>(done_),
+        static_cast<long long>(total_), static_cast<double>(tokens_) / elapsed_s, last ? "in" : "ETA",
+        format_duration(last ? elapsed_s : elapsed_s / static_cast<double>(done_) * static_cast<double>(total_ - done_))
+            .c_str());
+    if (terminal_ && !last)
+      show_status_line(title_ + numbers);
+    else
+      log_info(title_ + numbers);
   }
 
  private:
@@ -57,7 +64,7 @@ std::vector<int64_t> open_questions(const dist::ProcessGrid& grid, const Benchma
                                     const EvaluationOutputs* outputs) {
   std::vector<int64_t> open;
   for (size_t i = 0; outputs && i < plan.items.size(); ++i) {
-    if (!outputs->find(key_of(plan.task, mode, plan.items[i]))) open.push_back(static_cast<int64_t>(i));
+    if (!outputs->find(key_of(plan.task, name_of(mode), plan.items[i]))) open.push_back(static_cast<int64_t>(i));
   }
   if (!grid.process) return open;
   return nlohmann::json::parse(grid.process->broadcast(nlohmann::json(open).dump(), 0)).get<std::vector<int64_t>>();
@@ -65,10 +72,14 @@ std::vector<int64_t> open_questions(const dist::ProcessGrid& grid, const Benchma
 
 }  // namespace
 
-bool reads_prompt(AnswerMode mode, const configs::StageConfig& stage) { return mode == AnswerMode::kLlm || stage.prompt; }
+bool reads_prompt(AnswerMode mode, const configs::StageConfig& stage) {
+  return mode == AnswerMode::kLlm || stage.prompt;
+}
 
-OutputKey key_of(data::EvaluationTask task, AnswerMode mode, const data::EvaluationItem& item) {
-  return {std::string(data::name_of(task)), std::string(name_of(mode)), item.language, item.index};
+uint64_t draw_key(data::EvaluationTask task, const data::EvaluationItem& item) {
+  checkpoints_tools::Xxh3 hash;
+  hash.update(std::string(data::name_of(task)) + '\0' + item.language + '\0' + std::to_string(item.index));
+  return std::stoull(hash.hex().substr(0, 16), nullptr, 16);
 }
 
 void run_benchmark(const Answering& answering, const dist::ProcessGrid& grid, const Experiment& experiment,
@@ -77,25 +88,24 @@ void run_benchmark(const Answering& answering, const dist::ProcessGrid& grid, co
     const auto open = open_questions(grid, plan, mode, outputs);
     const std::string title = std::string(data::name_of(plan.task)) + " " + std::string(name_of(mode));
     if (open.size() < plan.items.size()) {
-      log_info(title + ": " + std::to_string(plan.items.size() - open.size()) + " of " + std::to_string(plan.items.size()) +
-               " questions were answered before");
+      log_info(title + ": " + std::to_string(plan.items.size() - open.size()) + " of " +
+               std::to_string(plan.items.size()) + " questions were answered before");
     }
     std::vector<data::Sample> samples;
+    std::vector<uint64_t> draw_keys;
     for (int64_t index : open) {
+      draw_keys.push_back(draw_key(plan.task, plan.items[index]));
       samples.push_back(question_sample(plan.items[index], experiment.vocabulary, stage, reads_prompt(mode, stage)));
     }
     if (samples.empty()) continue;
     AnswerProgress progress(title, static_cast<int64_t>(samples.size()));
-    // The time between two answers is the second one's share.
-    auto last = Clock::now();
-    answering.run(mode, samples, plan.generation, [&](int64_t index, const std::vector<int64_t>& ids) {
-      const auto now = Clock::now();
-      const auto tokens = static_cast<int64_t>(ids.size());
-      outputs->append(key_of(plan.task, mode, plan.items[open[index]]),
-                      {experiment.vocabulary.llm->decode(ids), tokens, seconds_between(last, now)});
-      last = now;
+    const auto keep = [&](int64_t index, const model::Continuation& made) {
+      const auto tokens = static_cast<int64_t>(made.ids.size());
+      outputs->append(key_of(plan.task, name_of(mode), plan.items[open[index]]),
+                      {experiment.vocabulary.llm->decode(made.ids), tokens, made.seconds});
       progress.answered(tokens);
-    });
+    };
+    answering.run(mode, samples, plan.generation, keep, draw_keys);
   }
   if (outputs) outputs->sync();
 }

@@ -17,14 +17,16 @@ struct BenchmarkPlan {
   model::GenerationOptions generation;
 };
 
-/// How a mode reads a question: whether the LLM gets the prompt text. The LLM alone always does; otherwise as in the stage.
+/// How a mode reads a question: whether the LLM gets the prompt text. The LLM alone always does; otherwise as in the
+/// stage.
 bool reads_prompt(AnswerMode mode, const configs::StageConfig& stage);
 
-/// The key of a question's output.
-OutputKey key_of(data::EvaluationTask task, AnswerMode mode, const data::EvaluationItem& item);
+/// What the draws of a question's output depend on besides the seed: its task, language and index.
+uint64_t draw_key(data::EvaluationTask task, const data::EvaluationItem& item);
 
-/// Answers every question that `outputs` does not hold yet, and shows how it advances. `outputs` is on the first rank and null
-/// on the others. Collectives: those of Answering::run; broadcasts on the control channel. Errors: IoError on the first rank.
+/// Answers every question that `outputs` does not hold yet, and shows how it advances. `outputs` is on the first rank
+/// and null on the others. Collectives: those of Answering::run; broadcasts on the control channel. Errors: IoError on
+/// the first rank.
 void run_benchmark(const Answering& answering, const dist::ProcessGrid& grid, const Experiment& experiment,
                    const configs::StageConfig& stage, const BenchmarkPlan& plan, EvaluationOutputs* outputs);
 

@@ -2,8 +2,10 @@
 
 #include <algorithm>
 #include <cmath>
+#include <map>
 
 #include "data/batch.h"
+#include "data/error.h"
 #include "model/shared_encoding.h"
 
 namespace layalign::trainer {
@@ -21,6 +23,25 @@ std::vector<std::string> languages_of(const std::vector<data::Sample>& samples, 
 }
 
 }  // namespace
+
+std::vector<int64_t> select_held_out(const data::Dataset& dataset, const std::vector<int64_t>& held_out,
+                                     const std::vector<std::string>& languages, std::optional<int64_t> limit) {
+  std::map<std::string, int64_t> counts;
+  std::vector<int64_t> selected;
+  for (int64_t index : held_out) {
+    const std::string& language = dataset.language(index);
+    const int64_t before = counts[language]++;
+    const bool wanted = languages.empty() || std::ranges::find(languages, language) != languages.end();
+    if (wanted && (!limit || before < *limit)) selected.push_back(index);
+  }
+  for (const auto& language : languages) {
+    if (counts.contains(language)) continue;
+    std::string there;
+    for (const auto& [name, count] : counts) there += (there.empty() ? "" : ", ") + name;
+    throw data::DataError("perplexity: the held-out samples have none in " + language + "; there are " + there);
+  }
+  return selected;
+}
 
 Perplexity evaluate_perplexity(const dist::ProcessGrid& grid, const Models& models, const data::Dataset& dataset,
                                const std::vector<int64_t>& indices, int64_t micro_batch) {
@@ -59,7 +80,9 @@ Perplexity evaluate_perplexity(const dist::ProcessGrid& grid, const Models& mode
   result.loss = total[0].item<double>() / total[1].item<double>();
   result.perplexity = perplexity(total);
   for (size_t i = 0; i < languages.size(); ++i) {
-    result.by_language.emplace_back(languages[i], perplexity(sums[static_cast<int64_t>(i)]));
+    const auto row = sums[static_cast<int64_t>(i)];
+    result.by_language.emplace_back(languages[i], perplexity(row));
+    result.language_label_tokens.push_back(static_cast<int64_t>(row[1].item<double>()));
   }
   return result;
 }

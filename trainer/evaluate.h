@@ -1,5 +1,6 @@
 #pragma once
 
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -15,7 +16,13 @@ struct Perplexity {
   double perplexity = 0;
   int64_t label_tokens = 0;
   std::vector<std::pair<std::string, double>> by_language;  ///< in the order in which languages first appear
+  std::vector<int64_t> language_label_tokens;               ///< in the same order
 };
+
+/// Those of `held_out` that are in `languages` (empty: in any), the first `limit` of each language, in their order.
+/// Errors: DataError where one of `languages` has none, naming those that have.
+std::vector<int64_t> select_held_out(const data::Dataset& dataset, const std::vector<int64_t>& held_out,
+                                     const std::vector<std::string>& languages, std::optional<int64_t> limit);
 
 /// Evaluates `indices` of `dataset`: dealt to the data-parallel ranks, in micro-batches of similar length.
 /// Collectives: those of the micro-batches on tp; one all-reduce of [languages, 2] on world.

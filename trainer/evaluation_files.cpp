@@ -47,13 +47,16 @@ Json public_record(data::EvaluationTask task, const ScoredItem& scored) {
   return record;
 }
 
-/// A name that no path can hide in, as the harness makes one for the folder of a model. XNLI's file may name any language.
+/// A name that no path can hide in, as the harness makes one for the folder of a model. XNLI's file may name any
+/// language.
 std::string sanitized(const std::string& name) {
   constexpr std::string_view kBad = "\"<>:/|\\?*[]";
   std::string out;
   for (size_t i = 0; i < name.size(); ++i) {
-    if (kBad.find(name[i]) == kBad.npos) out += name[i];
-    else if (i == 0 || kBad.find(name[i - 1]) == kBad.npos) out += "__";
+    if (kBad.find(name[i]) == kBad.npos)
+      out += name[i];
+    else if (i == 0 || kBad.find(name[i - 1]) == kBad.npos)
+      out += "__";
   }
   return out;
 }
@@ -72,7 +75,8 @@ struct HarnessTables {
   Json results = Json::object(), groups = Json::object(), group_subtasks = Json::object(), configs = Json::object(),
        versions = Json::object(), shots = Json::object(), higher_is_better = Json::object(), samples = Json::object();
 
-  void add_task(const std::string& name, const char* metric, bool higher, const std::string& output_type, const Json& gen_kwargs) {
+  void add_task(const std::string& name, const char* metric, bool higher, const std::string& output_type,
+                const Json& gen_kwargs) {
     configs[name] = {{"task", name}, {"output_type", output_type}, {"num_fewshot", 0}};
     if (output_type == "generate_until") configs[name]["generation_kwargs"] = gen_kwargs;
     const Json metrics{{"metric", metric}, {"aggregation", "mean"}, {"higher_is_better", higher}};
@@ -152,7 +156,8 @@ Json results_of(const HarnessTables& tables, const HarnessRun& run, const Json& 
 
 Json harness_sample(const ScoredItem& scored, const Json& gen_kwargs) {
   const data::EvaluationItem& item = scored.item;
-  const Json document{{"language", item.language}, {"question", item.source}, {"answer", item.answer}, {"origin", item.origin}};
+  const Json document{
+      {"language", item.language}, {"question", item.source}, {"answer", item.answer}, {"origin", item.origin}};
   const Json arguments{{"arg_0", item.prompt}, {"arg_1", gen_kwargs}};
   return {{"doc_id", item.index},
           {"doc", document},

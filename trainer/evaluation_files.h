@@ -25,8 +25,9 @@ struct HarnessRun {
 };
 
 /// Writes results_DATE.json, and samples_TASK_CODE_DATE.jsonl for each language, into `folder`, in the form of
-/// lm-evaluation-harness. `config` is its "config" object: model, model_args, batch_size, device, limit, and "gen_kwargs", an object
-/// that each task and sample repeats. All reports are of one mode, at most one of them of perplexity.
+/// lm-evaluation-harness. `config` is its "config" object: model, model_args, batch_size, device, limit, and
+/// "gen_kwargs", an object that each task and sample repeats. All reports are of one mode, at most one of them of
+/// perplexity.
 void write_harness_files(const std::filesystem::path& folder, const std::vector<TaskReport>& reports,
                          const std::vector<PerplexityReport>& perplexity, const HarnessRun& run,
                          const nlohmann::ordered_json& config);

@@ -10,6 +10,7 @@
 #include <string_view>
 #include <utility>
 
+#include "checkpoints_tools/hash.h"
 #include "configs/error.h"
 #include "configs/strict_json.h"
 #include "trainer/durable_file.h"
@@ -17,7 +18,7 @@
 namespace layalign::trainer {
 namespace {
 
-constexpr const char* kFormat = "layalign outputs 1";  // the value of "format" in the first line
+constexpr const char* kFormat = "layalign outputs 2";  // the value of "format" in the first line
 
 /// "encoder: 1f2e there, 3d4c here", a line each.
 std::string differences(const nlohmann::json& there, const nlohmann::json& here) {
@@ -38,7 +39,14 @@ std::string differences(const nlohmann::json& there, const nlohmann::json& here)
 
 }  // namespace
 
-EvaluationOutputs::EvaluationOutputs(std::filesystem::path path, const nlohmann::json& identity) : path_(std::move(path)) {
+OutputKey key_of(data::EvaluationTask task, std::string_view mode, const data::EvaluationItem& item) {
+  checkpoints_tools::Xxh3 asked;
+  asked.update(item.source + '\0' + item.prompt);
+  return {std::string(data::name_of(task)), std::string(mode), item.language, item.index, asked.hex()};
+}
+
+EvaluationOutputs::EvaluationOutputs(std::filesystem::path path, const nlohmann::json& identity)
+    : path_(std::move(path)) {
   open_and_lock();
   try {
     read(identity);
@@ -57,12 +65,14 @@ void EvaluationOutputs::open_and_lock() {
   const int reason = errno;
   ::close(descriptor_);
   if (reason != EWOULDBLOCK) throw IoError(path_.string() + ": cannot lock: " + std::strerror(reason));
-  throw configs::ConfigError(path_.string() + " is being written by another evaluation; wait for its end, or choose another folder");
+  throw configs::ConfigError(path_.string() +
+                             " is being written by another evaluation; wait for its end, or choose another folder");
 }
 
 void EvaluationOutputs::read(const nlohmann::json& identity) {
   const std::string text = as_io_error([&] { return configs::read_text_file(path_); });
-  const size_t whole = text.rfind('\n') == text.npos ? 0 : text.rfind('\n') + 1;  // behind it stands a line torn by a crash
+  const size_t whole =
+      text.rfind('\n') == text.npos ? 0 : text.rfind('\n') + 1;  // behind it stands a line torn by a crash
   if (whole < text.size() && ::ftruncate(descriptor_, static_cast<off_t>(whole)) != 0) {
     throw IoError(path_.string() + ": cannot drop its torn last line: " + std::strerror(errno));
   }
@@ -89,8 +99,9 @@ void EvaluationOutputs::read(const nlohmann::json& identity) {
       throw IoError(where + ": not a file of outputs of this version; move it away, or choose another folder");
     }
     if (const std::string refused = differences(first["identity"], identity); !refused.empty()) {
-      throw configs::ConfigError(path_.string() + " holds outputs of another evaluation; choose another folder, or remove the file:" +
-                                 refused);
+      throw configs::ConfigError(
+          path_.string() +
+          " holds outputs of another evaluation; choose another folder, or remove the file:" + refused);
     }
   }
 }
@@ -98,10 +109,11 @@ void EvaluationOutputs::read(const nlohmann::json& identity) {
 void EvaluationOutputs::take_line(const std::string& line, const std::string& where) {
   try {
     const nlohmann::json object = configs::parse_json(line, where);
-    OutputKey key{object.at("task"), object.at("mode"), object.at("language"), object.at("index")};
+    OutputKey key{object.at("task"), object.at("mode"), object.at("language"), object.at("index"), object.at("asked")};
     outputs_[std::move(key)] = {object.at("text"), object.at("tokens"), object.at("generation_s")};
   } catch (const std::exception& error) {
-    throw IoError(where + ": not an output (" + error.what() + "); remove the line, and its question is answered again");
+    throw IoError(where + ": not an output (" + error.what() +
+                  "); remove the line, and its question is answered again");
   }
 }
 
@@ -111,9 +123,9 @@ const GeneratedOutput* EvaluationOutputs::find(const OutputKey& key) const {
 }
 
 void EvaluationOutputs::append(const OutputKey& key, const GeneratedOutput& output) {
-  const nlohmann::ordered_json line{{"task", key.task},       {"mode", key.mode}, {"language", key.language},
-                                    {"index", key.index},     {"text", output.text}, {"tokens", output.tokens},
-                                    {"generation_s", output.generation_s}};
+  const nlohmann::ordered_json line{
+      {"task", key.task},   {"mode", key.mode},    {"language", key.language}, {"index", key.index},
+      {"asked", key.asked}, {"text", output.text}, {"tokens", output.tokens},  {"generation_s", output.generation_s}};
   write_all(descriptor_, line.dump() + '\n', path_);
   outputs_[key] = output;
 }

@@ -4,6 +4,7 @@
 #include <array>
 #include <cmath>
 #include <cstdio>
+#include <iterator>
 #include <stdexcept>
 #include <string_view>
 
@@ -25,8 +26,6 @@ std::string interval_text(double accuracy, double samples) {
   const Interval interval = wilson_interval(accuracy, samples);
   return formatted("%.1f - %.1f", interval.low, interval.high);
 }
-
-std::string count_text(int64_t count) { return count > 0 ? std::to_string(count) : "-"; }
 
 std::string rate_text(int64_t tokens, double seconds) {
   return seconds > 0 ? formatted("%.1f", static_cast<double>(tokens) / seconds) : "-";
@@ -65,15 +64,16 @@ AverageScore average_of(const std::string& name, const std::vector<const Languag
 }
 
 std::vector<AverageScore> averages_of(data::EvaluationTask task, const std::vector<LanguageScore>& languages) {
+  std::vector<std::string> names;
+  for (const LanguageScore& language : languages) names.push_back(language.language);
+  const auto averaged = averaged_languages(task, names);
   std::vector<const LanguageScore*> low, high, all;
   for (const LanguageScore& language : languages) {
+    if (std::ranges::find(averaged, language.language) == averaged.end()) continue;
+    all.push_back(&language);
     if (!is_averaged(task, language.language)) continue;
     const bool is_low = std::find(kLowResource.begin(), kLowResource.end(), language.language) != kLowResource.end();
     (is_low ? low : high).push_back(&language);
-    all.push_back(&language);
-  }
-  if (all.empty()) {
-    for (const LanguageScore& language : languages) all.push_back(&language);
   }
   std::vector<AverageScore> averages;
   if (!low.empty()) averages.push_back(average_of("low-resource", low));
@@ -99,8 +99,8 @@ std::string table_of_one(const TaskReport& report) {
   std::vector<std::vector<std::string>> rows{{"language", "accuracy", "95 % interval", "samples", "tokens/s"}};
   for (const LanguageScore& language : report.languages) {
     rows.push_back({name_in_table(report.task, language.language), percent(language.accuracy()),
-                    interval_text(language.accuracy(), static_cast<double>(language.samples)), std::to_string(language.samples),
-                    rate_text(language.tokens, language.generation_s)});
+                    interval_text(language.accuracy(), static_cast<double>(language.samples)),
+                    std::to_string(language.samples), rate_text(language.tokens, language.generation_s)});
   }
   for (const AverageScore& average : report.averages) {
     rows.push_back({average.name, percent(average.accuracy), interval_text(average.accuracy, average.effective_samples),
@@ -149,8 +149,7 @@ Interval wilson_interval(double accuracy, double samples) {
   constexpr double kZ = 1.959963984540054;  // the 97.5 % quantile of the normal distribution
   const double shrink = 1 + kZ * kZ / samples;
   const double centre = (accuracy + kZ * kZ / (2 * samples)) / shrink;
-  const double half =
-      kZ / shrink * std::sqrt(accuracy * (1 - accuracy) / samples + kZ * kZ / (4 * samples * samples));
+  const double half = kZ / shrink * std::sqrt(accuracy * (1 - accuracy) / samples + kZ * kZ / (4 * samples * samples));
   return {100 * std::max(0.0, centre - half), 100 * std::min(1.0, centre + half)};
 }
 
@@ -165,11 +164,18 @@ bool is_averaged(data::EvaluationTask task, const std::string& language) {
   return task != data::EvaluationTask::kMgsm || language != "Telugu";
 }
 
-TaskReport make_report(data::EvaluationTask task, const std::string& mode, const std::vector<data::EvaluationItem>& items,
-                       const EvaluationOutputs& outputs) {
+std::vector<std::string> averaged_languages(data::EvaluationTask task, const std::vector<std::string>& languages) {
+  std::vector<std::string> averaged;
+  std::ranges::copy_if(languages, std::back_inserter(averaged),
+                       [&](const auto& name) { return is_averaged(task, name); });
+  return averaged.empty() ? languages : averaged;
+}
+
+TaskReport make_report(data::EvaluationTask task, const std::string& mode,
+                       const std::vector<data::EvaluationItem>& items, const EvaluationOutputs& outputs) {
   TaskReport report{.task = task, .mode = mode, .items = {}, .languages = {}, .averages = {}};
   for (const data::EvaluationItem& item : items) {
-    const GeneratedOutput* output = outputs.find({std::string(data::name_of(task)), mode, item.language, item.index});
+    const GeneratedOutput* output = outputs.find(key_of(task, mode, item));
     if (!output) throw std::out_of_range(item.origin + ": the question has no output of the mode " + mode);
     report.items.push_back({item, *output, score(task, item.answer, output->text)});
     if (report.languages.empty() || report.languages.back().language != item.language) {
@@ -186,7 +192,8 @@ TaskReport make_report(data::EvaluationTask task, const std::string& mode, const
 }
 
 std::string score_table(const std::vector<TaskReport>& reports) {
-  const std::string title = std::string(data::name_of(reports.front().task)) + ": accuracy in percent, " + modes_of(reports);
+  const std::string title =
+      std::string(data::name_of(reports.front().task)) + ": accuracy in percent, " + modes_of(reports);
   return title + '\n' + (reports.size() == 1 ? table_of_one(reports.front()) : table_of_several(reports)) +
          footnote(reports.front());
 }
@@ -198,12 +205,14 @@ std::string perplexity_table(const std::vector<PerplexityReport>& reports) {
   rows.push_back({"all"});
   for (const PerplexityReport& report : reports) {
     rows[0].push_back(reports.size() == 1 ? "perplexity" : report.mode);
-    for (size_t i = 0; i < report.languages.size(); ++i) rows[i + 1].push_back(formatted("%.4g", report.languages[i].perplexity));
+    for (size_t i = 0; i < report.languages.size(); ++i)
+      rows[i + 1].push_back(formatted("%.4g", report.languages[i].perplexity));
     rows.back().push_back(formatted("%.4g", report.perplexity));
   }
   rows[0].push_back("label tokens");
-  for (size_t i = 0; i < first.languages.size(); ++i) rows[i + 1].push_back(count_text(first.languages[i].label_tokens));
-  rows.back().push_back(count_text(first.label_tokens));
+  for (size_t i = 0; i < first.languages.size(); ++i)
+    rows[i + 1].push_back(std::to_string(first.languages[i].label_tokens));
+  rows.back().push_back(std::to_string(first.label_tokens));
   return "perplexity, " + modes_of(reports) + '\n' + aligned(rows);
 }
 

@@ -41,10 +41,11 @@ struct LanguageScore {
 
 /// A mean of accuracies, each language counting the same.
 struct AverageScore {
-  std::string name;              ///< "low-resource", "high-resource" or "average"
-  double accuracy = 0;           ///< 0 to 1
-  double standard_error = 0;     ///< as if the languages were independent; NaN where a language has one sample
-  double effective_samples = 0;  ///< the samples that would give one language the same standard error; for wilson_interval
+  std::string name;           ///< "low-resource", "high-resource" or "average"
+  double accuracy = 0;        ///< 0 to 1
+  double standard_error = 0;  ///< as if the languages were independent; NaN where a language has one sample
+  /// The samples that would give one language the same standard error; for wilson_interval.
+  double effective_samples = 0;
   int64_t samples = 0;
   int64_t tokens = 0;
   double generation_s = 0;
@@ -52,6 +53,10 @@ struct AverageScore {
 
 /// Whether the paper counts the language in its averages of a benchmark. MGSM has a language more: Telugu.
 bool is_averaged(data::EvaluationTask task, const std::string& language);
+
+/// Those of a benchmark's languages that make its average: those that is_averaged says yes to, or all where there is
+/// none.
+std::vector<std::string> averaged_languages(data::EvaluationTask task, const std::vector<std::string>& languages);
 
 /// A benchmark with the outputs of one mode.
 struct TaskReport {
@@ -64,18 +69,18 @@ struct TaskReport {
 
 /// Scores the outputs of a mode to the questions of a benchmark.
 ///
-/// Groups as in the paper's MGSM: Bengali, Thai and Swahili are low-resource languages, all others high-resource ones. A language
-/// that is_averaged says no to is in no average, unless there is no other.
-/// The items of a language stand together; there must be at least one. Errors: std::out_of_range where one has no output.
-TaskReport make_report(data::EvaluationTask task, const std::string& mode, const std::vector<data::EvaluationItem>& items,
-                       const EvaluationOutputs& outputs);
+/// Groups as in the paper's MGSM: Bengali, Thai and Swahili are low-resource languages, all others high-resource ones.
+/// The average is that of the averaged_languages; no other language is in an average. The items of a language stand
+/// together; there must be at least one. Errors: std::out_of_range where one has no output.
+TaskReport make_report(data::EvaluationTask task, const std::string& mode,
+                       const std::vector<data::EvaluationItem>& items, const EvaluationOutputs& outputs);
 
 /// Perplexity of one mode.
 struct PerplexityReport {
   struct Row {
     std::string language;
     double perplexity = 0;
-    int64_t label_tokens = 0;  ///< 0: not counted by language
+    int64_t label_tokens = 0;
   };
 
   std::string mode;

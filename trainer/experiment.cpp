@@ -7,28 +7,11 @@
 #include "configs/paths.h"
 #include "configs/reader.h"
 #include "configs/strict_json.h"
+#include "data/error.h"
 #include "data/tokenizer.h"
 
 namespace layalign::trainer {
 namespace {
-
-/// The layers that `layers` means of 0..count-1, `kAll` of 0..all-1. `key` is named where it asks for more than there are.
-std::vector<int64_t> resolve_layers(const configs::LayerList& layers, int64_t count, int64_t all, const std::string& key) {
-  using Kind = configs::LayerList::Kind;
-  if (layers.kind == Kind::kList) return layers.list;
-  if (layers.count > count) {
-    throw configs::ConfigError(key + ": " + std::to_string(layers.count) + " layers are asked for, but there are " +
-                               std::to_string(count));
-  }
-  int64_t first = 0, size = layers.count;
-  if (layers.kind == Kind::kDefault) size = count;
-  if (layers.kind == Kind::kAll) size = all;
-  if (layers.kind == Kind::kMiddle) first = (count - size) / 2;
-  if (layers.kind == Kind::kLast) first = count - size;
-  std::vector<int64_t> result(size);
-  std::iota(result.begin(), result.end(), first);
-  return result;
-}
 
 /// hidden_states[0..n-1] by default (so not the last, which the mapping reads), some of them, all n+1, or those listed.
 std::vector<int64_t> resolve_encoder_layers(const configs::LayerList& layers, const model::EncoderInfo& encoder,
@@ -85,12 +68,31 @@ int64_t longest_sequence(const configs::StageConfig& stage) {
 
 }  // namespace
 
+std::vector<int64_t> resolve_layers(const configs::LayerList& layers, int64_t count, int64_t all, const std::string& key) {
+  using Kind = configs::LayerList::Kind;
+  if (layers.kind == Kind::kList) return layers.list;
+  if (layers.count > count) {
+    throw configs::ConfigError(key + ": " + std::to_string(layers.count) + " layers are asked for, but there are " +
+                               std::to_string(count));
+  }
+  int64_t first = 0, size = layers.count;
+  if (layers.kind == Kind::kDefault) size = count;
+  if (layers.kind == Kind::kAll) size = all;
+  if (layers.kind == Kind::kMiddle) first = (count - size) / 2;
+  if (layers.kind == Kind::kLast) first = count - size;
+  std::vector<int64_t> result(size);
+  std::iota(result.begin(), result.end(), first);
+  return result;
+}
+
 std::vector<std::pair<std::string, std::string>> Experiment::agreement() const {
   std::vector<std::pair<std::string, std::string>> topics = {{"config", configs::to_yaml(config)}};
   for (const auto& folder : {encoder_folder, llm_folder}) {
     const auto path = folder / "config.json";
     topics.emplace_back(path.string(), configs::read_text_file(path.string()));
   }
+  topics.emplace_back("tokenizer of " + encoder_folder.string(), encoder_tokenizer_fingerprint);
+  topics.emplace_back("tokenizer of " + llm_folder.string(), llm_tokenizer_fingerprint);
   for (const auto& stage : stages) topics.emplace_back("corpus of stage " + stage.config.name, stage.corpus_fingerprint);
   return topics;
 }
@@ -127,13 +129,16 @@ Experiment prepare_models(const configs::RunConfig& config, bool needs_text) {
   auto& vocabulary = experiment.vocabulary;
   vocabulary.encoder_size = experiment.encoder.vocabulary_size;
   vocabulary.llm_size = experiment.llm.vocabulary_size;
-  vocabulary.llm_eos = experiment.llm.eos_id;
   if (needs_text) {
     vocabulary.encoder = data::load_tokenizer(experiment.encoder_folder);
     vocabulary.llm = data::load_tokenizer(experiment.llm_folder);
     data::check_vocabulary(*vocabulary.encoder, vocabulary.encoder_size, experiment.encoder_folder);
     data::check_vocabulary(*vocabulary.llm, vocabulary.llm_size, experiment.llm_folder);
+    experiment.encoder_tokenizer_fingerprint = data::tokenizer_fingerprint(experiment.encoder_folder);
+    experiment.llm_tokenizer_fingerprint = data::tokenizer_fingerprint(experiment.llm_folder);
+    if (const int64_t eos = vocabulary.llm->eos_id(); eos >= 0) experiment.llm.end_targets_with(eos);
   }
+  vocabulary.llm_eos = experiment.llm.eos_id;
   return experiment;
 }
 
@@ -143,9 +148,14 @@ PreparedStage prepare_stage(const Experiment& experiment, const configs::StageCo
   PreparedStage stage;
   stage.config = config;
   stage.dataset = data::open_dataset(config, run.data, run.folder, experiment.vocabulary);
+  experiment.encoder.check_source_length(stage.dataset->longest_source());
   stage.corpus_fingerprint = stage.dataset->fingerprint();
   const int64_t size = stage.dataset->size();
-  stage.split = data::split_by_group(*stage.dataset, resolve_dev_size(config, size), static_cast<uint64_t>(run.seed));
+  try {
+    stage.split = data::split_by_group(*stage.dataset, resolve_dev_size(config, size), static_cast<uint64_t>(run.seed));
+  } catch (const data::DataError& error) {
+    throw data::DataError("stage " + config.name + ": " + error.what());
+  }
   const auto train_size = static_cast<int64_t>(stage.split.train.size());
   stage.steps_per_epoch = (train_size + config.global_batch - 1) / config.global_batch;
   stage.total_steps = config.epochs * stage.steps_per_epoch;

@@ -53,12 +53,18 @@ struct Experiment {
   data::InputForm input_form = data::InputForm::kMapped;
   model::TrainableSizes sizes;
   data::Vocabulary vocabulary;
+  /// Of the encoder and the LLM; empty where no text is read.
+  std::string encoder_tokenizer_fingerprint, llm_tokenizer_fingerprint;
   std::vector<PreparedStage> stages;
   std::vector<PreparedBenchmark> benchmarks;  ///< of eval.tasks
 
   /// One line for each fact that all ranks must agree on, as dist::require_agreement takes them.
   std::vector<std::pair<std::string, std::string>> agreement() const;
 };
+
+/// The layers that `layers` means of 0..count-1, `kAll` of 0..all-1; a list as it is.
+/// Errors: ConfigError naming `key` where it asks for more layers than there are.
+std::vector<int64_t> resolve_layers(const configs::LayerList& layers, int64_t count, int64_t all, const std::string& key);
 
 /// Opens everything of a training run. Errors: ConfigError, ModelError, DataError.
 Experiment prepare_experiment(const configs::RunConfig& config);

@@ -140,6 +140,11 @@ int64_t MetricsFile::truncate_after(int64_t stage_index, int64_t step) {
   return dropped;
 }
 
+int64_t MetricsFile::lines() const {
+  const std::string text = as_io_error([&] { return configs::read_text_file(path_); });
+  return std::count(text.begin(), text.end(), '\n');
+}
+
 void MetricsFile::sync() { sync_to_disk(path_); }
 
 }  // namespace layalign::trainer

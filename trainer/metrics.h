@@ -76,6 +76,9 @@ class MetricsFile {
   /// stages) and a line that was torn by a crash. Returns the number of dropped lines.
   int64_t truncate_after(int64_t stage_index, int64_t step);
 
+  /// How many lines the file has. Errors: IoError.
+  int64_t lines() const;
+
   /// Waits until the lines are on the disk. Call it before a checkpoint is made, so that a checkpoint never knows more
   /// steps than the file, even after a power failure.
   void sync();

@@ -57,6 +57,13 @@ std::string row(const std::string& name, int64_t parameters, int64_t bytes_each)
   return text;
 }
 
+/// "3,000 training samples, 300 held out"; samples of the last group held out can be in neither part.
+std::string split_text(const data::Split& split) {
+  const auto count = [](const std::vector<int64_t>& part) { return with_commas(static_cast<int64_t>(part.size())); };
+  return count(split.train) + " training samples, " + count(split.dev) + " held out" +
+         (split.unused > 0 ? ", " + with_commas(split.unused) + " unused (of the problem that filled dev_size)" : "");
+}
+
 void describe_stage(std::ostringstream& out, const Experiment& experiment, size_t index) {
   const auto& stage = experiment.stages[index];
   const size_t count = experiment.stages.size();
@@ -68,8 +75,7 @@ void describe_stage(std::ostringstream& out, const Experiment& experiment, size_
   const char* about = train > kCountedSamples || stage.total_steps % stage.steps_per_epoch != 0 ? "about " : "";
   const auto total = [&](double each) { return with_commas(static_cast<int64_t>(each * samples + 0.5)); };
   out << "stage " << index + 1 << "/" << count << " " << stage.config.name << " (" << stage.config.corpus.format << "): "
-      << with_commas(train) << " training samples, " << with_commas(static_cast<int64_t>(stage.split.dev.size()))
-      << " held out\n"
+      << split_text(stage.split) << "\n"
       << "  steps                        " << with_commas(stage.total_steps) << " (" << with_commas(stage.steps_per_epoch)
       << " an epoch) of up to " << stage.config.global_batch << " samples\n"
       << "  tokens of the whole stage    " << about << total(mean.llm) << " LLM, " << total(mean.source) << " encoder, "
@@ -112,9 +118,7 @@ std::vector<std::string> plan_lines(const Experiment& experiment, const dist::Pr
   for (size_t i = 0; i < experiment.stages.size(); ++i) {
     const auto& stage = experiment.stages[i];
     lines.push_back("stage " + std::to_string(i + 1) + "/" + std::to_string(experiment.stages.size()) + " " +
-                    stage.config.name + ": " + with_commas(static_cast<int64_t>(stage.split.train.size())) +
-                    " training samples, " + with_commas(static_cast<int64_t>(stage.split.dev.size())) + " held out, " +
-                    with_commas(stage.total_steps) + " steps");
+                    stage.config.name + ": " + split_text(stage.split) + ", " + with_commas(stage.total_steps) + " steps");
   }
   return lines;
 }

@@ -34,9 +34,10 @@ bool is_harmless(std::string_view difference) {
   return std::any_of(kHarmless.begin(), kHarmless.end(), [&](auto key) { return difference.starts_with(key); });
 }
 
-/// Refuses a folder without a config.yaml that holds anything but what a run leaves that was killed while it began.
+/// Refuses a folder without a config.yaml that holds anything but what a run leaves that was killed while it began, and
+/// an evaluation of the frozen LLM, which needs no run.
 void check_nothing_foreign(const RunFolder& folder) {
-  const std::set<fs::path> own{kLock, std::string("config.yaml") + kLeftover};
+  const std::set<fs::path> own{kLock, std::string("config.yaml") + kLeftover, RunFolder::kEvaluation};
   for (const fs::directory_entry& entry : fs::directory_iterator(folder.output())) {
     const fs::path name = entry.path().filename();
     const bool is_stage =
@@ -105,7 +106,12 @@ RunState inspect_run(const RunFolder& folder, const configs::RunConfig& config, 
 }
 
 RunLock::RunLock(const RunFolder& folder, double patience_s) {
-  as_io_error([&] { fs::create_directories(folder.output()); });
+  try {
+    fs::create_directories(folder.output());
+  } catch (const fs::filesystem_error& error) {
+    throw IoError("output: the folder " + folder.output().string() + " cannot be made: " + error.code().message() +
+                  "; choose another `output`");
+  }
   const fs::path path = folder.output() / kLock;
   descriptor_ = ::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0666);
   if (descriptor_ < 0) throw IoError(path.string() + ": cannot open: " + std::strerror(errno));

@@ -19,6 +19,7 @@ namespace layalign::trainer {
 ///       trainables.safetensors         the end of the stage
 ///       best.safetensors               the lowest perplexity on the dev set
 ///       step-00000200/                 training states, see training_state.h
+///     OUTPUT/evaluation/             what layalign-eval writes by default
 ///     OUTPUT/.lock                   held while a run writes here
 class RunFolder {
  public:
@@ -31,10 +32,12 @@ class RunFolder {
   std::filesystem::path metrics() const { return output_ / "metrics.jsonl"; }
   std::filesystem::path evaluations() const { return output_ / "evaluations.jsonl"; }
   std::filesystem::path summary() const { return output_ / "summary.json"; }
+  std::filesystem::path evaluation() const { return output_ / kEvaluation; }
   std::filesystem::path trainables(int64_t stage_index) const { return stages_.at(stage_index) / kTrainables; }
   std::filesystem::path best(int64_t stage_index) const { return stages_.at(stage_index) / "best.safetensors"; }
 
   static constexpr const char* kTrainables = "trainables.safetensors";
+  static constexpr const char* kEvaluation = "evaluation";
 
  private:
   std::filesystem::path output_;

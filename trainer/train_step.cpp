@@ -1,5 +1,6 @@
 #include "trainer/train_step.h"
 
+#include <algorithm>
 #include <cmath>
 
 #include "data/batch.h"
@@ -108,6 +109,8 @@ void TrainStep::diverged(std::span<const data::Sample> samples, const std::vecto
   const auto reports = grid_.process ? grid_.process->all_gather(found) : std::vector<std::string>{found};
   std::string message = "step " + std::to_string(number) + ": loss " + std::to_string(result.loss) + ", gradient norm " +
                         std::to_string(result.grad_norm) + "; this step updated and saved nothing.";
+  const bool is_one_to_blame = std::any_of(reports.begin(), reports.end(), [](const auto& report) { return !report.empty(); });
+  if (!is_one_to_blame) message += "\nEach sample alone is finite on every rank: it is their sum that is not.";
   for (size_t rank = 0; rank < reports.size(); ++rank) {
     if (!reports[rank].empty()) message += "\nrank " + std::to_string(rank) + ":" + reports[rank];
   }

@@ -18,25 +18,11 @@ using checkpoints_tools::SafetensorsFile;
 
 constexpr const char* kInitPrefix = "init.";
 
-/// The file that a path of the user means.
-fs::path find_file(const fs::path& path) {
-  if (!fs::is_directory(path)) return path;
-  if (fs::exists(path / RunFolder::kTrainables)) return path / RunFolder::kTrainables;
-  int latest = 0;
-  fs::path found;
-  for (const fs::directory_entry& entry : fs::directory_iterator(path)) {
-    const std::string name = entry.path().filename().string();
-    int number = 0;
-    const auto [end, error] = std::from_chars(name.data(), name.data() + name.size(), number);
-    if (error != std::errc() || !std::string_view(end).starts_with('-') || number <= latest) continue;
-    if (!fs::exists(entry.path() / RunFolder::kTrainables)) continue;
-    latest = number;
-    found = entry.path() / RunFolder::kTrainables;
-  }
-  if (found.empty())
-    throw CheckpointError(path.string() + ": no trained weights here; expected a safetensors file, a folder with " +
-                          RunFolder::kTrainables + ", or the output folder of a run with a finished stage");
-  return found;
+/// The number N of a stage's folder "N-name"; 0 for another name.
+int stage_number(const std::string& folder_name) {
+  int number = 0;
+  const auto [end, error] = std::from_chars(folder_name.data(), folder_name.data() + folder_name.size(), number);
+  return error == std::errc() && std::string_view(end).starts_with('-') ? number : 0;
 }
 
 /// "init." where the file holds the layout's names only so, else "".
@@ -80,6 +66,24 @@ std::string problems(const SafetensorsFile& file, const TrainableLayout& layout,
 
 }  // namespace
 
+TrainablesPlace find_trainables(const fs::path& path) {
+  if (!fs::is_directory(path)) return {path, {}};
+  if (fs::exists(path / RunFolder::kTrainables)) return {path / RunFolder::kTrainables, {}};
+  std::map<int, fs::path> stages;
+  for (const fs::directory_entry& entry : fs::directory_iterator(path)) {
+    const int number = stage_number(entry.path().filename().string());
+    if (number > 0 && entry.is_directory()) stages[number] = entry.path();
+  }
+  std::vector<std::string> unfinished;
+  for (auto stage = stages.rbegin(); stage != stages.rend(); ++stage) {
+    const fs::path file = stage->second / RunFolder::kTrainables;
+    if (fs::exists(file)) return {file, {unfinished.rbegin(), unfinished.rend()}};
+    unfinished.push_back(stage->second.filename().string());
+  }
+  throw CheckpointError(path.string() + ": no trained weights here; expected a safetensors file, a folder with " +
+                        RunFolder::kTrainables + ", or the output folder of a run with a finished stage");
+}
+
 int64_t layout_numel(const TrainableLayout& layout) {
   int64_t total = 0;
   for (const auto& [name, shape] : layout) total += c10::multiply_integers(shape);
@@ -104,7 +108,7 @@ void save_trainables(const fs::path& path, const TrainableLayout& layout, const 
 }
 
 at::Tensor load_trainables(const fs::path& path, const TrainableLayout& layout) {
-  const SafetensorsFile file(find_file(path));
+  const SafetensorsFile file(find_trainables(path).file);
   const std::string prefix = prefix_of(file, layout);
   std::string wrong = problems(file, layout, prefix);
   at::Tensor flat = at::empty({layout_numel(layout)}, at::kFloat);

@@ -24,9 +24,18 @@ std::vector<std::pair<std::string, at::Tensor>> split_flat(const TrainableLayout
 /// Errors: IoError with the path.
 void save_trainables(const std::filesystem::path& path, const TrainableLayout& layout, const at::Tensor& flat);
 
-/// Reads the tensors of `layout` into a flat float32 buffer [N] in CPU memory. `path` is a safetensors file, a folder
-/// that holds trainables.safetensors (a checkpoint or a stage), or a run folder (its last stage that has ended). The
-/// tensors may be float32, bfloat16 or float16. A file without plain names may hold them as `init.NAME` among others.
+/// Where trained weights lie.
+struct TrainablesPlace {
+  std::filesystem::path file;
+  std::vector<std::string> unfinished;  ///< folders of the run's later stages, which have not ended; none for a file
+};
+
+/// What a path of the user means: a file; a folder that holds trainables.safetensors (a checkpoint or a stage); a run
+/// folder (its last stage that has ended). Errors: CheckpointError where a folder is none of these.
+TrainablesPlace find_trainables(const std::filesystem::path& path);
+
+/// Reads the tensors of `layout` into a flat float32 buffer [N] in CPU memory. `path`: as find_trainables takes
+/// it. The tensors may be float32, bfloat16 or float16. A file without plain names may hold them as `init.NAME` among others.
 /// Errors: CheckpointError naming the file and EVERY tensor that is missing, unexpected, of another shape, of another
 /// kind of number, or not finite.
 at::Tensor load_trainables(const std::filesystem::path& path, const TrainableLayout& layout);

@@ -5,6 +5,7 @@
 #include <cstdio>
 #include <limits>
 #include <nlohmann/json.hpp>
+#include <utility>
 
 #include "checkpoints_tools/hash.h"
 #include "configs/error.h"
@@ -23,6 +24,14 @@ namespace {
 
 double seconds_since(std::chrono::steady_clock::time_point start) {
   return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+}
+
+std::string accuracy_rule(const configs::EvalConfig& eval) {
+  return nlohmann::json{{"tasks", eval.tasks},
+                        {"languages", eval.languages},
+                        {"limit", eval.limit.value_or(0)},
+                        {"max_new_tokens", eval.max_new_tokens}}
+      .dump();
 }
 
 std::string hash_of(const at::Tensor& flat) {
@@ -60,24 +69,31 @@ void Training::initialise() {
   share(trainables_->masters(), values);
 }
 
+void Training::find_checkpoint() {
+  together_([&] {
+    if (is_first()) found_ = find_state();
+  });
+}
+
 void Training::restore() {
-  std::optional<TrainingState> state;
   together_([&] {
     if (!is_first()) return;
     metrics_.emplace(folder_.metrics());
     evaluations_.emplace(folder_.evaluations());
-    state = find_state();
   });
+  const auto state = std::exchange(found_, std::nullopt);
   if (state) {
     stage_index_ = state->stage_index;
     steps_done_ = state->step;
     best_perplexity_ = state->best_perplexity;
-    best_accuracy_ = state->best_accuracy;
+    // Accuracies of other tasks or questions cannot be compared with those to come.
+    if (state->accuracy_rule == accuracy_rule(experiment_.config.eval)) best_accuracy_ = state->best_accuracy;
     elapsed_before_s_ = state->elapsed_s;
   }
   share_position();
   if (is_first()) {
     metrics_->truncate_after(stage_index_, steps_done_);
+    warn_of_missing_lines();
     evaluations_->truncate_after(stage_index_, steps_done_);
   }
   if (steps_done_ == 0) return;
@@ -85,6 +101,15 @@ void Training::restore() {
   share(trainables_->masters(), state ? state->masters : at::Tensor());
   share(optimizer.exp_avg(), state ? state->exp_avg : at::Tensor());
   share(optimizer.exp_avg_sq(), state ? state->exp_avg_sq : at::Tensor());
+}
+
+void Training::warn_of_missing_lines() const {
+  int64_t expected = steps_done_;
+  for (int64_t i = 0; i < stage_index_; ++i) expected += experiment_.stages[i].total_steps;
+  const int64_t found = metrics_->lines();
+  if (found == expected) return;
+  log_warn(folder_.metrics().string() + ": has " + std::to_string(found) + " lines, but " + std::to_string(expected) +
+           " steps were done; the run goes on, its record of the steps has a gap");
 }
 
 std::optional<TrainingState> Training::find_state() const {
@@ -96,6 +121,12 @@ std::optional<TrainingState> Training::find_state() const {
       state->llm_fingerprint != models_.llm->fingerprint()) {
     throw configs::ConfigError(folder_.output().string() +
                                ": its checkpoints were made with other model weights; choose another output");
+  }
+  if (state->encoder_tokenizer_fingerprint != experiment_.encoder_tokenizer_fingerprint ||
+      state->llm_tokenizer_fingerprint != experiment_.llm_tokenizer_fingerprint) {
+    throw configs::ConfigError(folder_.output().string() + ": the tokenizer files of " +
+                               experiment_.encoder_folder.string() + " or " + experiment_.llm_folder.string() +
+                               " have changed since this run began; bring them back, or choose another output");
   }
   if (state->corpus_fingerprints != corpus_fingerprints()) {
     throw configs::ConfigError(folder_.output().string() +
@@ -181,7 +212,7 @@ StepMetrics Training::train_step(const PreparedStage& stage) {
   }
   StepMetrics metrics;
   metrics.lr = learning_rate(config.schedule, stage.config.lr, steps_done_, stage.total_steps);
-  const auto result = step_->run(samples, stage.config.micro_batch, metrics.lr, steps_done_ + 1);
+  const auto result = named_step(stage, samples, metrics.lr);
   metrics.stage = stage.config.name;
   metrics.stage_index = stage_index_;
   metrics.step = steps_done_ + 1;
@@ -195,6 +226,14 @@ StepMetrics Training::train_step(const PreparedStage& stage) {
   metrics.samples_per_s = static_cast<double>(samples.size()) / metrics.step_s;
   metrics.peak_memory_bytes = result.peak_memory_bytes;
   return metrics;
+}
+
+StepResult Training::named_step(const PreparedStage& stage, const std::vector<data::Sample>& samples, double lr) {
+  try {
+    return step_->run(samples, stage.config.micro_batch, lr, steps_done_ + 1);
+  } catch (const DivergedError& error) {
+    throw DivergedError("stage " + stage.config.name + ", " + error.what());
+  }
 }
 
 void Training::evaluate_if_due(const PreparedStage& stage, bool last) {
@@ -286,12 +325,15 @@ void Training::save() {
   state.step = steps_done_;
   state.best_perplexity = best_perplexity_;
   state.best_accuracy = best_accuracy_;
+  state.accuracy_rule = accuracy_rule(experiment_.config.eval);
   state.masters = trainables_->masters();
   state.exp_avg = step_->optimizer().exp_avg();
   state.exp_avg_sq = step_->optimizer().exp_avg_sq();
   state.layout = trainables_->layout();
   state.encoder_fingerprint = models_.encoder->fingerprint();
   state.llm_fingerprint = models_.llm->fingerprint();
+  state.encoder_tokenizer_fingerprint = experiment_.encoder_tokenizer_fingerprint;
+  state.llm_tokenizer_fingerprint = experiment_.llm_tokenizer_fingerprint;
   state.corpus_fingerprints = corpus_fingerprints();
   state.elapsed_s = elapsed_before_s_ + seconds_since(start_);
   state.world_size = grid_.world_size;
@@ -301,6 +343,10 @@ void Training::save() {
 }
 
 void Training::check_replicas() const {
+  if (!trainables_->masters().isfinite().all().item<bool>()) {  // the same on every rank
+    throw DivergedError("the update of step " + std::to_string(steps_done_) +
+                        " made trained weights infinite or NaN; they were not saved. Lower lr");
+  }
   if (grid_.world_size == 1) return;
   const auto hashes = grid_.process->all_gather(hash_of(trainables_->masters()));
   std::string strays;

@@ -29,7 +29,11 @@ class Training {
   /// Errors: those of the models and of `Together`.
   void load();
 
-  /// Opens the metrics of the run folder, which has begun, and takes up its newest checkpoint where there is one.
+  /// Looks for the newest checkpoint that is whole. Writes nothing.
+  /// Errors: ConfigError for one that was made with other weights, tokenizers or corpora.
+  void find_checkpoint();
+
+  /// Opens the metrics of the run folder, which has begun, and takes up the checkpoint that was found.
   void restore();
 
   /// Trains every stage that is not done, saves the trainables at the end of each.
@@ -41,15 +45,19 @@ class Training {
   std::optional<TrainingState> find_state() const;
   std::vector<std::string> corpus_fingerprints() const;
   void share_position();
+  void warn_of_missing_lines() const;
   void share(const at::Tensor& target, const at::Tensor& value) const;
   void run_stage(const PreparedStage& stage);
   StepMetrics train_step(const PreparedStage& stage);
+  /// One optimiser step; its errors name the stage.
+  StepResult named_step(const PreparedStage& stage, const std::vector<data::Sample>& samples, double lr);
   /// Evaluates what is due after this step, and keeps the trainables where they are the best by eval.best.
   void evaluate_if_due(const PreparedStage& stage, bool last);
   double held_out_perplexity(const PreparedStage& stage);
   /// Scores eval.tasks, writes a line for each; the mean of their accuracies.
   double score_benchmarks(const PreparedStage& stage);
   void save();
+  /// Errors: DivergedError for weights that are not finite; CommError where a rank's weights differ.
   void check_replicas() const;
   bool is_first() const { return grid_.world_rank == 0; }
 
@@ -62,6 +70,7 @@ class Training {
   std::optional<model::Trainables> trainables_;
   std::optional<model::LayAlign> layalign_;
   std::optional<TrainStep> step_;
+  std::optional<TrainingState> found_;  // on the first rank, until it is taken up
   std::optional<MetricsFile> metrics_, evaluations_;  // on the first rank
 
   int64_t stage_index_ = 0;

@@ -24,7 +24,7 @@ namespace fs = std::filesystem;
 using checkpoints_tools::CheckpointError;
 using Json = nlohmann::ordered_json;
 
-constexpr int64_t kFormatVersion = 1;
+constexpr int64_t kFormatVersion = 2;
 constexpr const char* kOptimizer = "optimizer.safetensors";
 constexpr const char* kState = "state.json";
 constexpr const char* kManifest = "manifest.json";
@@ -70,9 +70,12 @@ std::string state_text(const TrainingState& state) {
               {"step", state.step},
               {"best_perplexity", evaluated ? Json(state.best_perplexity) : Json(nullptr)},
               {"best_accuracy", state.best_accuracy},
+              {"accuracy_rule", state.accuracy_rule},
               {"elapsed_s", state.elapsed_s},
               {"encoder_fingerprint", state.encoder_fingerprint},
               {"llm_fingerprint", state.llm_fingerprint},
+              {"encoder_tokenizer_fingerprint", state.encoder_tokenizer_fingerprint},
+              {"llm_tokenizer_fingerprint", state.llm_tokenizer_fingerprint},
               {"corpus_fingerprints", state.corpus_fingerprints},
               {"world_size", state.world_size},
               {"tp_size", state.tp_size},
@@ -88,9 +91,12 @@ TrainingState parse_state(const nlohmann::json& json) {
   state.step = json.at("step").get<int64_t>();
   state.best_accuracy = json.at("best_accuracy").get<double>();
   if (!json.at("best_perplexity").is_null()) state.best_perplexity = json.at("best_perplexity").get<double>();
+  state.accuracy_rule = json.at("accuracy_rule").get<std::string>();
   state.elapsed_s = json.at("elapsed_s").get<double>();
   state.encoder_fingerprint = json.at("encoder_fingerprint").get<std::string>();
   state.llm_fingerprint = json.at("llm_fingerprint").get<std::string>();
+  state.encoder_tokenizer_fingerprint = json.at("encoder_tokenizer_fingerprint").get<std::string>();
+  state.llm_tokenizer_fingerprint = json.at("llm_tokenizer_fingerprint").get<std::string>();
   state.corpus_fingerprints = json.at("corpus_fingerprints").get<std::vector<std::string>>();
   state.world_size = json.at("world_size").get<int64_t>();
   state.tp_size = json.at("tp_size").get<int64_t>();

@@ -19,9 +19,11 @@ struct TrainingState {
   int64_t step = 0;                                                  ///< steps done in the stage
   double best_perplexity = std::numeric_limits<double>::infinity();  ///< of the stage; infinite before an evaluation
   double best_accuracy = -1;  ///< of the stage, mean of eval.tasks; -1 before a benchmark was scored
+  std::string accuracy_rule;  ///< what an accuracy is comparable under: tasks, languages, limits
   at::Tensor masters, exp_avg, exp_avg_sq;  ///< float32 [N]: trainables and AdamW's moments, whole on every rank
   TrainableLayout layout;                   ///< of the three
   std::string encoder_fingerprint, llm_fingerprint;  ///< of the frozen weights
+  std::string encoder_tokenizer_fingerprint, llm_tokenizer_fingerprint;  ///< empty where no text was read
   std::vector<std::string> corpus_fingerprints;      ///< of the stages' corpora
   double elapsed_s = 0;                              ///< of training, resumes included
   int64_t world_size = 1, tp_size = 1, threads = 1;  ///< a resume is bit-exact where these are equal

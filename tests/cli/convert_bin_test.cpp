@@ -61,7 +61,8 @@ class ConvertBin : public testing::Test {
       const at::Tensor tensor = weights.read(tensor_name);
       const std::string bytes = read_file(folder(name) / "expected" / tensor_name);
       ASSERT_EQ(tensor.nbytes(), bytes.size()) << tensor_name;
-      EXPECT_TRUE(bytes.empty() || std::memcmp(tensor.const_data_ptr(), bytes.data(), bytes.size()) == 0) << tensor_name;
+      EXPECT_TRUE(bytes.empty() || std::memcmp(tensor.const_data_ptr(), bytes.data(), bytes.size()) == 0)
+          << tensor_name;
     }
   }
 
@@ -101,9 +102,15 @@ TEST_F(ConvertBin, ASingleFileKeepsEveryBit) {
   EXPECT_EQ(file.tensors().at("transposed").shape, (std::vector<int64_t>{6, 4}));
   EXPECT_EQ(file.tensors().at("scalar").shape, std::vector<int64_t>{});
   EXPECT_EQ(file.tensors().at("empty").shape, (std::vector<int64_t>{0, 4}));
-  for (const auto& [name, dtype] : std::vector<std::pair<std::string, std::string>>{
-           {"transposed", "F32"}, {"bfloat16", "BF16"}, {"float16", "F16"}, {"float64", "F64"}, {"float8", "F8_E4M3"},
-           {"int64", "I64"}, {"int8", "I8"}, {"uint8", "U8"}, {"bool", "BOOL"}}) {
+  for (const auto& [name, dtype] : std::vector<std::pair<std::string, std::string>>{{"transposed", "F32"},
+                                                                                    {"bfloat16", "BF16"},
+                                                                                    {"float16", "F16"},
+                                                                                    {"float64", "F64"},
+                                                                                    {"float8", "F8_E4M3"},
+                                                                                    {"int64", "I64"},
+                                                                                    {"int8", "I8"},
+                                                                                    {"uint8", "U8"},
+                                                                                    {"bool", "BOOL"}}) {
     EXPECT_EQ(file.tensors().at(name).dtype, dtype);
   }
 }

@@ -1,6 +1,7 @@
 """Writes model folders with pickled weights under the folder given, for convert_bin_test.cpp.
 
-FOLDER/CASE/pytorch_model*.bin, and where the case can be converted FOLDER/CASE/expected/NAME: the bytes of that tensor, row-major.
+FOLDER/CASE/pytorch_model*.bin, and where the case can be converted FOLDER/CASE/expected/NAME: the bytes of that tensor,
+row-major.
 """
 import json
 import os
@@ -38,14 +39,18 @@ def single(root):
     shared = torch.randn(5, 3)
     weights = {
         "encoder.embed_tokens.weight": shared, "shared.weight": shared, "lm_head.weight": shared,
-        "transposed": base.t(), "rows": base[1:3], "column": base[:, 2], "parameter": torch.nn.Parameter(torch.randn(3)),
-        "bfloat16": torch.randn(7, 2).to(torch.bfloat16), "float16": torch.randn(3).half(), "float64": torch.randn(2).double(),
-        "float8": torch.randn(5).to(torch.float8_e4m3fn), "int64": torch.tensor([-1, 2**62]), "int8": torch.tensor([-128, 127], dtype=torch.int8),
+        "transposed": base.t(), "rows": base[1:3], "column": base[:, 2],
+        "parameter": torch.nn.Parameter(torch.randn(3)),
+        "bfloat16": torch.randn(7, 2).to(torch.bfloat16), "float16": torch.randn(3).half(),
+        "float64": torch.randn(2).double(),
+        "float8": torch.randn(5).to(torch.float8_e4m3fn), "int64": torch.tensor([-1, 2**62]),
+        "int8": torch.tensor([-128, 127], dtype=torch.int8),
         "uint8": torch.tensor([0, 255], dtype=torch.uint8), "bool": torch.tensor([True, False, True]),
         "scalar": torch.tensor(-0.0), "empty": torch.empty(0, 4), "nan": torch.tensor([float("nan"), float("-inf")]),
         "name with \u00e4 \"quote\"": torch.ones(1),
     }
-    expect(folder, {name: tensor for name, tensor in weights.items() if name not in ("encoder.embed_tokens.weight", "lm_head.weight")})
+    dropped = ("encoder.embed_tokens.weight", "lm_head.weight")
+    expect(folder, {name: tensor for name, tensor in weights.items() if name not in dropped})
     torch.save(weights, folder / "pytorch_model.bin")
     (folder / "config.json").write_text("{}")
 

@@ -12,7 +12,7 @@
 namespace layalign::test {
 
 Outcome run_command(const std::string& command) {
-  FILE* pipe = popen((command + " 2>&1 </dev/null").c_str(), "r");
+  FILE* pipe = popen(("( " + command + " ) 2>&1").c_str(), "r");
   if (!pipe) throw std::runtime_error("popen failed");
   Outcome outcome;
   std::array<char, 4096> buffer;
@@ -22,10 +22,19 @@ Outcome run_command(const std::string& command) {
   return outcome;
 }
 
-Outcome train(int ranks, const std::string& arguments) {
-  const std::string program = LAYALIGN_BINARY_DIR "/layalign-train " + arguments;
+std::string program_command(const std::string& program, int ranks, const std::string& arguments) {
   const std::string launcher = ranks == 1 ? "" : "tests/mpirun.sh -n " + std::to_string(ranks) + " ";
-  return run_command("cd " LAYALIGN_SOURCE_DIR " && " + launcher + program);
+  return "cd " LAYALIGN_SOURCE_DIR " && " + launcher + LAYALIGN_BINARY_DIR "/" + program + " " + arguments;
+}
+
+Outcome run_program(const std::string& program, int ranks, const std::string& arguments, const std::string& input) {
+  return run_command(program_command(program, ranks, arguments) + " " + input);
+}
+
+Outcome train(int ranks, const std::string& arguments) { return run_program("layalign-train", ranks, arguments); }
+
+Outcome evaluate(int ranks, const std::string& arguments, const std::string& input) {
+  return run_program("layalign-eval", ranks, arguments, input);
 }
 
 WorkFolder::WorkFolder() {

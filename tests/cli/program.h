@@ -14,8 +14,14 @@ struct Outcome {
 /// Runs a shell command line to its end.
 Outcome run_command(const std::string& command);
 
-/// `mpirun -n ranks layalign-train arguments`, or the program alone for one rank, from the repository's folder.
-Outcome train(int ranks, const std::string& arguments);
+/// The shell's command line of `mpirun -n ranks PROGRAM arguments`, or the program alone for one rank, from the repository's
+/// folder.
+std::string program_command(const std::string& program, int ranks, const std::string& arguments);
+
+/// Runs it. `input`: a shell's redirection of standard input, by default nothing.
+Outcome run_program(const std::string& program, int ranks, const std::string& arguments, const std::string& input = "</dev/null");
+Outcome train(int ranks, const std::string& arguments);     ///< layalign-train
+Outcome evaluate(int ranks, const std::string& arguments, const std::string& input = "</dev/null");  ///< layalign-eval
 
 /// A folder of a test's own, removed when the test ends.
 class WorkFolder {

@@ -3,7 +3,9 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <fstream>
 
+#include "checkpoints_tools/safetensors.h"
 #include "tests/cli/program.h"
 
 namespace layalign::test {
@@ -143,6 +145,16 @@ TEST_F(Train, BrokenCorpusLine) {
   expect_refused(train(2, config()), 65, {"corpus.jsonl:3"});
 }
 
+TEST_F(Train, MissingCorpusAndMissingInit) {
+  expect_refused(train(2, config() + " --set stages.0.corpus.path=none.jsonl"), 65, {"none.jsonl", "corpus.path"});
+  expect_refused(train(2, config() + " --set model.init=none.safetensors"), 65, {"none.safetensors"});
+}
+
+TEST_F(Train, APromptThatIsAskedForMustBeThere) {
+  folder.write("corpus.jsonl", corpus("{\"source\": [5, 1], \"promt\": [7], \"target\": [30, 2]}"));
+  expect_refused(train(1, config()), 65, {"corpus.jsonl:3", "'prompt'"});
+}
+
 TEST_F(Train, EmptyCorpus) {
   folder.write("corpus.jsonl", "");
   expect_refused(train(1, config()), 65, {"corpus.jsonl"});
@@ -183,6 +195,48 @@ TEST_F(Train, UnsupportedModelField) {
   expect_refused(train(1, config(kModels + "mt5", llm.string())), 65, {"sliding_window", "16"});
 }
 
+TEST_F(Train, WeightsThatAreNoFloatingPointNumbers) {
+  const auto llm = folder.copy_model("mistral");
+  std::vector<std::pair<std::string, at::Tensor>> weights;
+  {
+    const checkpoints_tools::SafetensorsFile file(llm / "model.safetensors");
+    for (const auto& [name, info] : file.tensors()) weights.emplace_back(name, file.read(name));
+  }
+  for (auto& [name, tensor] : weights) {
+    if (name == "model.norm.weight") tensor = tensor.to(at::kInt);
+  }
+  checkpoints_tools::write_safetensors(llm / "model.safetensors", weights);
+  expect_refused(train(2, config(kModels + "mt5", llm.string())), 65, {"model.safetensors", "'model.norm.weight'", "Int"});
+}
+
+/// Two ranks that start in folders of their own, so that one relative path means two model folders.
+Outcome train_apart(const WorkFolder& folder, const std::string& arguments) {
+  folder.write("apart.sh", "cd " + folder.path("").string() + "rank$OMPI_COMM_WORLD_RANK && exec " LAYALIGN_BINARY_DIR
+                           "/layalign-train " + arguments + "\n");
+  return run_command(LAYALIGN_SOURCE_DIR "/tests/mpirun.sh -n 2 sh " + folder.path("apart.sh").string() + " </dev/null 2>&1");
+}
+
+TEST_F(Train, RanksThatReadOtherModelsAreStopped) {
+  for (const char* rank : {"rank0", "rank1"}) {
+    fs::create_directory(folder.path(rank));
+    fs::copy(kModels + "mistral", folder.path(rank) / "mistral", fs::copy_options::recursive);
+  }
+  folder.write("text.jsonl", "{\"source\": \"eins zwei\", \"target\": \"one two\"}\n{\"source\": \"drei\", \"target\": \"three\"}\n");
+  auto path = config(kModels + "mt5", "mistral");
+  replace_in_file(path, "token_ids, path: corpus.jsonl", "jsonl, path: " + folder.path("text.jsonl").string());
+  const auto tokenizer = folder.path("rank1") / "mistral/tokenizer_config.json";
+  const std::string before = read_file(tokenizer);
+  std::ofstream(tokenizer) << before << "\n";
+  expect_refused(train_apart(folder, path), 70, {"tokenizer of mistral", "rank 0", "rank 1"});
+  std::ofstream(tokenizer) << before;
+
+  const auto weights = folder.path("rank1") / "mistral/model.safetensors";
+  std::string bytes = read_file(weights);
+  bytes[bytes.size() - 7] ^= 1;
+  std::ofstream(weights, std::ios::binary) << bytes;
+  expect_refused(train_apart(folder, path), 70, {"LLM weights (mistral)", "rank 0", "rank 1"});
+}
+
 TEST_F(Train, ForeignFilesInTheOutputFolder) {
   fs::create_directory(output());
   folder.write("out/thesis.tex", "years of work");
@@ -200,6 +254,14 @@ TEST_F(Train, DivergenceStopsAllRanksAndNamesTheSamples) {
   EXPECT_THAT(outcome.output, HasSubstr("corpus.jsonl:"));
 }
 
+TEST_F(Train, WeightsThatTheLastUpdateMadeInfiniteAreNotSaved) {
+  const auto outcome = train(2, config() + " --set stages.0.lr=1e39 --set schedule.warmup=0 --set stages.0.max_steps=1");
+  EXPECT_EQ(outcome.code, 76) << outcome.output;
+  EXPECT_THAT(outcome.output, HasSubstr("infinite or NaN"));
+  EXPECT_FALSE(fs::exists(output() / "1-only/trainables.safetensors"));
+  EXPECT_FALSE(fs::exists(output() / "summary.json"));
+}
+
 TEST_F(Train, DataParallelRanksGiveTheSameLosses) {
   ASSERT_EQ(train(1, config()).code, 0);
   const auto one = losses(read_file(output() / "metrics.jsonl"));
@@ -215,9 +277,24 @@ TEST_F(Train, AChangedCorpusIsNotResumed) {
   ASSERT_EQ(train(1, path).code, 0);
   fs::remove(output() / "summary.json");
   replace_in_file(folder.path("corpus.jsonl"), "[5, 10, 1]", "[5, 11, 1]");
+  replace_in_file(path, "checkpoint: {every: 2", "checkpoint: {every: 3");  // harmless, and not taken over either
+  const std::string config_before = read_file(output() / "config.yaml");
   const auto outcome = train(1, path);
   EXPECT_EQ(outcome.code, 2) << outcome.output;
   EXPECT_THAT(outcome.output, HasSubstr("the corpus has changed"));
+  EXPECT_EQ(read_file(output() / "config.yaml"), config_before);
+}
+
+TEST_F(Train, AGapInTheMetricsIsTold) {
+  const auto path = config();
+  ASSERT_EQ(train(1, path).code, 0);
+  fs::remove(output() / "summary.json");
+  fs::remove_all(output() / "1-only/step-00000006");
+  const std::string metrics = read_file(output() / "metrics.jsonl");
+  folder.write("out/metrics.jsonl", metrics.substr(metrics.find('\n') + 1));
+  const auto outcome = train(1, path);
+  ASSERT_EQ(outcome.code, 0) << outcome.output;
+  EXPECT_THAT(outcome.output, HasSubstr("has 3 lines, but 4 steps were done"));
 }
 
 TEST_F(Train, TwoStagesOfTextResumeAcrossTheirBorder) {

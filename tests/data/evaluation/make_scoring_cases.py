@@ -1,6 +1,7 @@
 """Writes scoring_cases.jsonl: random texts, and what Python says of them.
 
-number: str() of the last match of \\d+(\\.\\d+)? as a float, after the commas between digits are dropped; 0.0 without a match.
+number: str() of the last match of \\d+(\\.\\d+)? as a float, after the commas between digits are dropped; 0.0 without
+a match.
 stripped: str.strip() of the text.
 Python's \\d, float() and strip() know the digits and the white space of all scripts; that is what the tests are about.
 """

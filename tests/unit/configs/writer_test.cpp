@@ -49,6 +49,10 @@ TEST(ToYaml, ReadsBackToTheSameConfig) {
   RunConfig changed = changed_config();
   // What validation does not let through together with the other values.
   changed.parallel.sequence = false;
+  changed.model.mapping = "linear";
+  changed.model.aligner = "uniform_mean";
+  changed.eval.tasks = {"xnli", "mgsm"};
+  changed.eval.languages = {"Thai"};
   changed.stages[0].name = "new";
   changed.stages[0].corpus.format = "jsonl";
   changed.stages[0].corpus.task = "answer";

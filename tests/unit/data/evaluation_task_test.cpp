@@ -49,7 +49,8 @@ class Benchmarks : public testing::Test {
 };
 
 TEST(EvaluationTasks, HaveNamesBothWays) {
-  for (const auto task : {EvaluationTask::kMgsm, EvaluationTask::kMsvamp, EvaluationTask::kXCsqa, EvaluationTask::kXnli}) {
+  for (const auto task :
+       {EvaluationTask::kMgsm, EvaluationTask::kMsvamp, EvaluationTask::kXCsqa, EvaluationTask::kXnli}) {
     EXPECT_EQ(evaluation_task_named(name_of(task)), task);
   }
   EXPECT_EQ(name_of(EvaluationTask::kXCsqa), "x_csqa");
@@ -116,26 +117,28 @@ TEST_F(Benchmarks, LineEndsBlankLinesAndFurtherColumnsDoNoHarm) {
 }
 
 TEST_F(Benchmarks, BrokenLinesAreNamed) {
-  for (const auto& [line, what] : std::vector<std::pair<std::string, std::string>>{
-           {"question 5", "there is no TAB"},
-           {"\t5", "no question before the TAB"},
-           {"question\t", "'' is not a number"},
-           {"question\tfive", "'five' is not a number"},
-           {"question\t5.", "not a number"},
-           {"question\t.5", "not a number"},
-           {"question\t1.2.3", "not a number"},
-           {"question\t-", "not a number"},
-           {"question\t5 apples", "not a number"},
-           {"\xff\t5", "not UTF-8"}}) {
+  for (const auto& [line, what] :
+       std::vector<std::pair<std::string, std::string>>{{"question 5", "there is no TAB"},
+                                                        {"\t5", "no question before the TAB"},
+                                                        {"question\t", "'' is not a number"},
+                                                        {"question\tfive", "'five' is not a number"},
+                                                        {"question\t5.", "not a number"},
+                                                        {"question\t.5", "not a number"},
+                                                        {"question\t1.2.3", "not a number"},
+                                                        {"question\t-", "not a number"},
+                                                        {"question\t5 apples", "not a number"},
+                                                        {"\xff\t5", "not UTF-8"}}) {
     const auto path = write("mgsm/mgsm_de.tsv", "gut\t1\n" + line + "\n");
     EXPECT_THAT(refusal(EvaluationTask::kMgsm), AllOf(HasSubstr(path + ":2"), HasSubstr(what))) << line;
   }
-  const auto json = write("msvamp/test_German.jsonl", "{\"m_query\": \"a\", \"response\": \"1.0\"}\n{\"m_query\": \"a\"}\n");
+  const auto json =
+      write("msvamp/test_German.jsonl", "{\"m_query\": \"a\", \"response\": \"1.0\"}\n{\"m_query\": \"a\"}\n");
   EXPECT_THAT(refusal(EvaluationTask::kMsvamp), AllOf(HasSubstr(json + ":2"), HasSubstr("'response' is missing")));
   const auto question = write("x-csqa/de/dev.jsonl", "{\"question\": {\"stem\": \"a\"}, \"answerKey\": \"A\"}\n");
   EXPECT_THAT(refusal(EvaluationTask::kXCsqa), AllOf(HasSubstr(question + ":1"), HasSubstr("question.choices")));
   const auto pairs = write("xnli/test.json", "[\n{\"sentence1\": \"a\", \"label\": \"x\", \"language\": \"Thai\"}]");
-  EXPECT_THAT(refusal(EvaluationTask::kXnli), AllOf(HasSubstr(pairs + ":2 (item 1)"), HasSubstr("'sentence2' is missing")));
+  EXPECT_THAT(refusal(EvaluationTask::kXnli),
+              AllOf(HasSubstr(pairs + ":2 (item 1)"), HasSubstr("'sentence2' is missing")));
 }
 
 TEST_F(Benchmarks, ALanguageWithoutQuestionsIsNamedWithItsPath) {

@@ -19,6 +19,7 @@ class Problems : public Dataset {
   Sample get(int64_t) const override { return {}; }
   const std::string& language(int64_t) const override { return language_; }
   std::string group(int64_t index) const override { return "problem " + std::to_string(index % problems_); }
+  int64_t longest_source() const override { return 0; }
   std::string fingerprint() const override { return ""; }
 
  private:
@@ -37,6 +38,7 @@ TEST(Split, HoldsOutWholeProblems) {
   for (int64_t dev_size : {1, 10, 37, 300}) {
     const auto split = split_by_group(dataset, dev_size, 0);
     EXPECT_EQ(static_cast<int64_t>(split.dev.size()), dev_size);
+    EXPECT_EQ(static_cast<int64_t>(split.train.size() + split.dev.size()) + split.unused, dataset.size());
     for (const auto& group : groups(dataset, split.dev)) EXPECT_FALSE(groups(dataset, split.train).contains(group));
   }
 }

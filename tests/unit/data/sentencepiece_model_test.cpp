@@ -9,6 +9,7 @@
 
 #include "data/error.h"
 #include "data/tokenizer.h"
+#include "tests/unit/data/damage.h"
 #include "tests/unit/data/temporary_folder.h"
 
 namespace layalign::data {
@@ -111,14 +112,16 @@ TEST_F(Model, CutOffAnywhereIsRefused) {
 // Nothing that happens to the bytes of a model may end the process: a message or a tokenizer comes out.
 TEST_F(Model, DamagedAnywhereNeverCrashes) {
   std::mt19937 random(5);
-  for (const auto& [name, file] : {std::pair("mt5", "spiece.model"), std::pair("llama", "tokenizer.model")}) {
+  for (const auto& [name, file] : {std::pair("mt5", "spiece.model"), std::pair("llama", "tokenizer.model"),
+                                   std::pair("nllb", "sentencepiece.bpe.model")}) {
     const std::string whole = read_bytes(kModels / name / file);
     TemporaryFolder damaged;
+    for (const char* settings : {"tokenizer_config.json", "special_tokens_map.json"}) {
+      if (fs::exists(kModels / name / settings)) fs::copy_file(kModels / name / settings, damaged.path() / settings);
+    }
     int refused = 0;
-    for (int round = 0; round < 150; ++round) {
-      std::string bytes = whole;
-      for (int flips = round % 4; flips >= 0; --flips) bytes[random() % bytes.size()] = static_cast<char>(random());
-      damaged.write(file, bytes);
+    for (int round = 0; round < 100; ++round) {
+      damaged.write(file, damaged_bytes(whole, random));
       try {
         load_tokenizer(damaged.path())->encode("Janet’s ducks lay 16 eggs. ﬁ ｶﾞ e\u0301 ①㎏ \U0001F600");
       } catch (const DataError&) {

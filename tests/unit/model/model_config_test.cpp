@@ -77,9 +77,24 @@ TEST_F(ModelConfigs, LlamaThreeOfTransformersFour) {
           "rope_theta": 500000.0, "tie_word_embeddings": false, "torch_dtype": "bfloat16", "transformers_version": "4.43.0",
           "use_cache": true, "vocab_size": 128256})");
   EXPECT_EQ(config.eos_id, 128001);
+  EXPECT_EQ(config.eos_ids, (std::vector<int64_t>{128001, 128008, 128009}));
   EXPECT_EQ(config.rope.type, "llama3");
   EXPECT_EQ(config.rope.theta, 500000.0);
   EXPECT_EQ(config.kv_heads, 8);
+}
+
+TEST_F(ModelConfigs, WhatEndsAText) {
+  // transformers generates by generation_config.json where it names an end; the tokenizer's own end joins.
+  std::ofstream(folder / "generation_config.json") << R"({"eos_token_id": [7, 9], "max_length": 20})";
+  auto config = llm(kLlama2 + "}");
+  EXPECT_EQ(config.eos_ids, (std::vector<int64_t>{7, 9, 2}));
+  EXPECT_EQ(config.eos_id, 2);
+  config.end_targets_with(11);
+  EXPECT_EQ(config.eos_id, 11);
+  for (int64_t id : {7, 9, 2, 11}) EXPECT_TRUE(config.ends_text(id));
+  EXPECT_FALSE(config.ends_text(3));
+  std::ofstream(folder / "generation_config.json") << R"({"eos_token_id": "</s>"})";
+  EXPECT_THAT(llm_refusal(kLlama2 + "}"), HasSubstr("generation_config.json: field 'eos_token_id'"));
 }
 
 TEST_F(ModelConfigs, MistralAndItsWindow) {
@@ -100,7 +115,7 @@ TEST_F(ModelConfigs, QwenTwoDoesNotUseItsWindow) {
           "max_position_embeddings": 131072, "max_window_layers": 24, "model_type": "qwen2", "num_attention_heads": 14,
           "num_hidden_layers": 24, "num_key_value_heads": 2, "rms_norm_eps": 1e-06, "rope_theta": 1000000.0, "sliding_window": 32768,
           "tie_word_embeddings": true, "torch_dtype": "bfloat16", "transformers_version": "4.40.1", "use_cache": true,
-          "use_sliding_window": false, "vocab_size": 151936})");
+          "use_mrope": false, "use_sliding_window": false, "vocab_size": 151936})");
   EXPECT_TRUE(config.qkv_bias);
   EXPECT_TRUE(config.tied_embeddings);
   EXPECT_FALSE(config.sliding_window);
@@ -124,6 +139,14 @@ TEST_F(ModelConfigs, EncodersOfTheHub) {
   EXPECT_EQ(t5.depth, 6);
 }
 
+TEST_F(ModelConfigs, FieldsOfT5ThatContradictOneAnother) {
+  const std::string t5 = R"({"model_type": "mt5", "d_ff": 64, "d_kv": 8, "d_model": 32, "num_heads": 4, "num_layers": 2,
+                             "feed_forward_proj": "gated-gelu", "vocab_size": 100)";
+  EXPECT_NO_THROW(encoder(t5 + R"(, "dense_act_fn": "gelu_new", "is_gated_act": true})"));
+  EXPECT_THAT(refusal([&] { encoder(t5 + R"(, "dense_act_fn": "relu"})"); }), HasSubstr("'dense_act_fn' is \"relu\""));
+  EXPECT_THAT(refusal([&] { encoder(t5 + R"(, "is_gated_act": false})"); }), HasSubstr("'is_gated_act' is false"));
+}
+
 TEST_F(ModelConfigs, UnsupportedFieldsAreRefusedByName) {
   for (const auto& [field, named] : std::vector<std::pair<std::string, std::string>>{
            {R"("quantization_config": {"bits": 4})", "quantization_config"},
@@ -132,6 +155,10 @@ TEST_F(ModelConfigs, UnsupportedFieldsAreRefusedByName) {
            {R"("rope_parameters": {"rope_type": "linear"})", "factor"},
            {R"("head_dim": 3)", "head_dim"},
            {R"("partial_rotary_factor": 0.5)", "partial_rotary_factor"},
+           {R"("rope_parameters": {"rope_type": "default"}, "rope_scaling": {"type": "linear", "factor": 2.0})", "'rope_scaling'"},
+           {R"("auto_map": {"AutoModel": "x.Model"})", "auto_map"},
+           {R"("pruned_heads": {"0": [1]})", "pruned_heads"},
+           {R"("use_mrope": true)", "use_mrope"},
            {R"("layer_types": ["chunked_attention"])", "layer_types"}}) {
     EXPECT_THAT(llm_refusal(kLlama2 + ", " + field + "}"), HasSubstr(named)) << field;
   }

@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include <optional>
+#include <tuple>
 
 #include "configs/error.h"
 #include "tests/unit/trainer/scratch_folder.h"
@@ -18,8 +19,8 @@ using testing::HasSubstr;
 using testing::Not;
 
 const json kIdentity{{"encoder", "1f2e"}, {"llm", "3d4c"}, {"max_new_tokens", 512}};
-const OutputKey kFirst{"mgsm", "layalign", "Bengali", 0};
-const OutputKey kSecond{"mgsm", "layalign", "Bengali", 1};
+const OutputKey kFirst{"mgsm", "layalign", "Bengali", 0, "a1"};
+const OutputKey kSecond{"mgsm", "layalign", "Bengali", 1, "b2"};
 const GeneratedOutput kText{"উত্তর: \"18\"\nDone.\t", 7, 0.25};
 
 class Outputs : public testing::Test {
@@ -55,9 +56,25 @@ TEST_F(Outputs, AreThereAgainWhenTheFileIsOpenedAgain) {
   EXPECT_EQ(again.size(), 2);
   ASSERT_NE(again.find(kFirst), nullptr);
   EXPECT_EQ(*again.find(kFirst), kText);
-  EXPECT_EQ(again.find({"mgsm", "llm", "Bengali", 0}), nullptr);
-  EXPECT_EQ(again.find({"mgsm", "layalign", "Thai", 0}), nullptr);
-  EXPECT_EQ(again.find({"msvamp", "layalign", "Bengali", 0}), nullptr);
+  EXPECT_EQ(again.find({"mgsm", "llm", "Bengali", 0, "a1"}), nullptr);
+  EXPECT_EQ(again.find({"mgsm", "layalign", "Thai", 0, "a1"}), nullptr);
+  EXPECT_EQ(again.find({"msvamp", "layalign", "Bengali", 0, "a1"}), nullptr);
+  EXPECT_EQ(again.find({"mgsm", "layalign", "Bengali", 0, "c3"}), nullptr);  // another question was asked
+}
+
+TEST(OutputKeys, DifferWhereTheQuestionDoes) {
+  const data::EvaluationItem item{"Thai", "source", "prompt", "7", 3, "file:4"};
+  const auto key = key_of(data::EvaluationTask::kMgsm, "llm", item);
+  EXPECT_EQ(std::tie(key.task, key.mode, key.language), std::make_tuple("mgsm", "llm", "Thai"));
+  EXPECT_EQ(key.index, 3);
+  auto other = item;
+  other.answer = "8", other.origin = "elsewhere:1";
+  EXPECT_EQ(key_of(data::EvaluationTask::kMgsm, "llm", other), key);  // scored anew, not asked anew
+  other.source = "Source";
+  EXPECT_NE(key_of(data::EvaluationTask::kMgsm, "llm", other), key);
+  other = item;
+  other.prompt = "Prompt";
+  EXPECT_NE(key_of(data::EvaluationTask::kMgsm, "llm", other), key);
 }
 
 TEST_F(Outputs, StandInTheFileAsSoonAsTheyAreAdded) {
@@ -65,9 +82,9 @@ TEST_F(Outputs, StandInTheFileAsSoonAsTheyAreAdded) {
   outputs.append(kFirst, kText);
   const std::string bytes = read_bytes(path);
   const size_t newline = bytes.find('\n');
-  EXPECT_EQ(json::parse(bytes.substr(0, newline)), (json{{"format", "layalign outputs 1"}, {"identity", kIdentity}}));
+  EXPECT_EQ(json::parse(bytes.substr(0, newline)), (json{{"format", "layalign outputs 2"}, {"identity", kIdentity}}));
   EXPECT_EQ(bytes.substr(newline + 1),
-            "{\"task\":\"mgsm\",\"mode\":\"layalign\",\"language\":\"Bengali\",\"index\":0,"
+            "{\"task\":\"mgsm\",\"mode\":\"layalign\",\"language\":\"Bengali\",\"index\":0,\"asked\":\"a1\","
             "\"text\":\"উত্তর: \\\"18\\\"\\nDone.\\t\",\"tokens\":7,\"generation_s\":0.25}\n");
 }
 
@@ -92,7 +109,8 @@ TEST_F(Outputs, OfAFileTornAtAnyByteAreThoseOfItsWholeLines) {
 TEST_F(Outputs, OfAnotherIdentityAreRefusedNamingWhatDiffers) {
   EvaluationOutputs(path, kIdentity).append(kFirst, kText);
   const std::string before = read_bytes(path);
-  const auto [message, is_config] = refusal({{"encoder", "1f2e"}, {"llm", "9999"}, {"adapter", "aaaa"}, {"max_new_tokens", 512}});
+  const auto [message, is_config] =
+      refusal({{"encoder", "1f2e"}, {"llm", "9999"}, {"adapter", "aaaa"}, {"max_new_tokens", 512}});
   EXPECT_TRUE(is_config) << message;
   EXPECT_THAT(message, AllOf(HasSubstr(path.string()), HasSubstr("llm: \"3d4c\" there, \"9999\" here"),
                              HasSubstr("adapter: nothing there, \"aaaa\" here"), Not(HasSubstr("encoder")),
@@ -109,7 +127,8 @@ TEST_F(Outputs, AreWrittenByOneEvaluationAtATime) {
 }
 
 TEST_F(Outputs, OfADamagedFileAreRefusedWithTheLine) {
-  for (const std::string foreign : {"text\n", "[]\n", "{\"format\": \"other\"}\n", "{\"format\": \"layalign outputs 1\"}\n", "\n"}) {
+  for (const std::string foreign :
+       {"text\n", "[]\n", "{\"format\": \"other\"}\n", "{\"format\": \"layalign outputs 2\"}\n", "\n"}) {
     write_bytes(path, foreign);
     EXPECT_THAT(refusal().first, AllOf(HasSubstr(path.string() + ":1"), HasSubstr("not a file of outputs"))) << foreign;
     EXPECT_EQ(read_bytes(path), foreign);

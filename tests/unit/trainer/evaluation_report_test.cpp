@@ -10,6 +10,7 @@
 
 #include "data/prompts.h"
 #include "tests/unit/trainer/scratch_folder.h"
+#include "trainer/answering.h"
 #include "trainer/error.h"
 #include "trainer/evaluation_files.h"
 
@@ -20,7 +21,6 @@ using data::EvaluationItem;
 using data::EvaluationTask;
 using nlohmann::json;
 using testing::HasSubstr;
-
 
 EvaluationItem question(const std::string& language, int64_t index, const std::string& answer) {
   const std::string text = "Frage " + std::to_string(index) + "?";
@@ -33,7 +33,7 @@ TaskReport scored(EvaluationTask task, const std::string& mode, const std::vecto
   const ScratchFolder folder;
   EvaluationOutputs file(folder / "outputs.jsonl", json::object());
   for (size_t i = 0; i < outputs.size(); ++i) {
-    file.append({std::string(data::name_of(task)), mode, items[i].language, items[i].index}, outputs[i]);
+    file.append(key_of(task, mode, items[i]), outputs[i]);
   }
   return make_report(task, mode, items, file);
 }
@@ -98,9 +98,29 @@ TEST(Report, AveragesCountEveryLanguageTheSame) {
 
 TEST(Report, TeluguOfMgsmIsInNoAverage) {
   EXPECT_EQ(report_of({{"Thai", 2}, {"Telugu", 4}}).averages.back().accuracy, 0.5);
-  EXPECT_EQ(average_names(report_of({{"Thai", 2}, {"Telugu", 4}})), (std::vector<std::string>{"low-resource", "average"}));
+  EXPECT_EQ(average_names(report_of({{"Thai", 2}, {"Telugu", 4}})),
+            (std::vector<std::string>{"low-resource", "average"}));
   EXPECT_EQ(report_of({{"Telugu", 4}}).averages.back().accuracy, 1.0);
   EXPECT_EQ(average_names(report_of({{"Telugu", 4}})), std::vector<std::string>{"average"});
+}
+
+TEST(AccuracyOf, IsTheAverageOfTheReport) {
+  const std::vector<std::pair<std::string, int>> correct{{"Thai", 2}, {"Telugu", 4}, {"German", 3}};
+  std::vector<EvaluationItem> items;
+  std::vector<int64_t> right;
+  for (const auto& [language, count] : correct) {
+    for (int i = 0; i < 4; ++i) {
+      items.push_back(question(language, i, "7"));
+      right.push_back(i < count);
+    }
+  }
+  const auto accuracy = accuracy_of(EvaluationTask::kMgsm, items, right);
+  EXPECT_EQ(accuracy.mean, report_of(correct).averages.back().accuracy);
+  EXPECT_EQ(accuracy.mean, 0.625);
+  EXPECT_EQ(accuracy.questions, 12);
+  EXPECT_EQ(accuracy.by_language,
+            (std::vector<std::pair<std::string, double>>{{"Thai", 0.5}, {"Telugu", 1}, {"German", 0.75}}));
+  EXPECT_EQ(accuracy_of(EvaluationTask::kMsvamp, items, right).mean, 0.75);
 }
 
 TEST(Table, OfOneModeHasItsColumns) {
@@ -117,17 +137,21 @@ TEST(Table, OfOneModeHasItsColumns) {
 }
 
 TEST(Table, OfSeveralModesHasAnAccuracyEach) {
-  EXPECT_EQ(score_table({report_of({{"Thai", 0}}, "llm"), report_of({{"Thai", 2}}, "mapping"), report_of({{"Thai", 4}})}),
-            "mgsm: accuracy in percent, llm, mapping, layalign\n"
-            "language      samples   llm  95 % interval  mapping  95 % interval  layalign  95 % interval\n"
-            "Thai                4   0.0     0.0 - 49.0     50.0    15.0 - 85.0     100.0   51.0 - 100.0\n"
-            "low-resource        4   0.0     0.0 - 49.0     50.0    15.0 - 85.0     100.0   51.0 - 100.0\n"
-            "average             4   0.0     0.0 - 49.0     50.0    15.0 - 85.0     100.0   51.0 - 100.0\n"
-            "tokens/s               20.0                    20.0                     20.0\n");
+  EXPECT_EQ(
+      score_table({report_of({{"Thai", 0}}, "llm"), report_of({{"Thai", 2}}, "mapping"), report_of({{"Thai", 4}})}),
+      "mgsm: accuracy in percent, llm, mapping, layalign\n"
+      "language      samples   llm  95 % interval  mapping  95 % interval  layalign  95 % interval\n"
+      "Thai                4   0.0     0.0 - 49.0     50.0    15.0 - 85.0     100.0   51.0 - 100.0\n"
+      "low-resource        4   0.0     0.0 - 49.0     50.0    15.0 - 85.0     100.0   51.0 - 100.0\n"
+      "average             4   0.0     0.0 - 49.0     50.0    15.0 - 85.0     100.0   51.0 - 100.0\n"
+      "tokens/s               20.0                    20.0                     20.0\n");
 }
 
 TEST(Table, OfPerplexityHasTheSameForm) {
-  const PerplexityReport one{.mode = "layalign", .languages = {{"Bengali", 3.25, 1000}, {"Thai", 12345.6, 10}}, .perplexity = 3.5, .label_tokens = 1010};
+  const PerplexityReport one{.mode = "layalign",
+                             .languages = {{"Bengali", 3.25, 1000}, {"Thai", 12345.6, 10}},
+                             .perplexity = 3.5,
+                             .label_tokens = 1010};
   PerplexityReport other = one;
   other.mode = "llm";
   other.perplexity = std::numeric_limits<double>::infinity();
@@ -147,8 +171,8 @@ TEST(Table, OfPerplexityHasTheSameForm) {
 
 TEST(PublicFiles, OfMathHaveTheFieldsOfThePublicCode) {
   const ScratchFolder folder;
-  const std::vector<EvaluationItem> items{question("Bengali", 0, "2125"), question("Bengali", 1, "7"), question("Bengali", 2, "1"),
-                                          question("Thai", 0, "1")};
+  const std::vector<EvaluationItem> items{question("Bengali", 0, "2125"), question("Bengali", 1, "7"),
+                                          question("Bengali", 2, "1"), question("Thai", 0, "1")};
   write_public_files(folder / "mgsm/layalign",
                      scored(EvaluationTask::kMgsm, "layalign", items,
                             {{"১২ + $2,125.00", 5, 1}, {"none", 1, 1}, {"2", 1, 1}, {"1", 1, 1}}));
@@ -164,7 +188,8 @@ TEST(PublicFiles, OfMathHaveTheFieldsOfThePublicCode) {
                                    .dump());
   EXPECT_EQ(records[1]["prediction"], "0.0");
   EXPECT_EQ(records[1]["correct"], false);
-  EXPECT_THAT(read_bytes(folder / "mgsm/layalign/Bengali.json"), HasSubstr("  \"output\": \"১২"));  // indented, not escaped
+  EXPECT_THAT(read_bytes(folder / "mgsm/layalign/Bengali.json"),
+              HasSubstr("  \"output\": \"১২"));  // indented, not escaped
 }
 
 TEST(PublicFiles, OfLabelsHoldTheStrippedOutput) {
@@ -196,9 +221,12 @@ class HarnessFiles : public testing::Test {
                          .start_s = 1769860800,
                          .evaluation_s = 12.5,
                          .git_hash = "abc"};
-    const nlohmann::ordered_json config{{"model", "layalign"}, {"limit", 4}, {"gen_kwargs", {{"do_sample", false}, {"max_gen_toks", 512}}}};
-    const PerplexityReport perplexity{.mode = "layalign", .languages = {{"Thai", 3.25, 1000}}, .perplexity = 3.25, .label_tokens = 1000};
-    write_harness_files(folder / "out", {report_of({{"Bengali", 1}, {"English", 3}, {"Telugu", 4}})}, {perplexity}, run, config);
+    const nlohmann::ordered_json config{
+        {"model", "layalign"}, {"limit", 4}, {"gen_kwargs", {{"do_sample", false}, {"max_gen_toks", 512}}}};
+    const PerplexityReport perplexity{
+        .mode = "layalign", .languages = {{"Thai", 3.25, 1000}}, .perplexity = 3.25, .label_tokens = 1000};
+    write_harness_files(folder / "out", {report_of({{"Bengali", 1}, {"English", 3}, {"Telugu", 4}})}, {perplexity}, run,
+                        config);
     results = json::parse(read_bytes(folder / "out/results_2026-01-31T12-00-00.json"));
   }
 
@@ -207,8 +235,9 @@ class HarnessFiles : public testing::Test {
 };
 
 TEST_F(HarnessFiles, HaveTheKeysOfTheHarness) {
-  for (const char* key : {"results", "groups", "group_subtasks", "configs", "versions", "n-shot", "higher_is_better", "n-samples",
-                          "config", "git_hash", "date", "model_name", "model_name_sanitized", "total_evaluation_time_seconds"}) {
+  for (const char* key :
+       {"results", "groups", "group_subtasks", "configs", "versions", "n-shot", "higher_is_better", "n-samples",
+        "config", "git_hash", "date", "model_name", "model_name_sanitized", "total_evaluation_time_seconds"}) {
     EXPECT_TRUE(results.contains(key)) << key;
   }
   EXPECT_EQ(results["config"], json::parse(R"({"model": "layalign", "limit": 4,
@@ -256,8 +285,8 @@ TEST(Harness, OneSampleHasNoError) {
   const ScratchFolder folder;
   HarnessRun run;
   run.date = "d";
-  write_harness_files(folder.path(), {scored(EvaluationTask::kMgsm, "llm", {question("Thai", 0, "1")}, {{"1", 1, 1}})}, {}, run,
-                      nlohmann::ordered_json::object());
+  write_harness_files(folder.path(), {scored(EvaluationTask::kMgsm, "llm", {question("Thai", 0, "1")}, {{"1", 1, 1}})},
+                      {}, run, nlohmann::ordered_json::object());
   const json results = json::parse(read_bytes(folder / "results_d.json"));
   EXPECT_EQ(results["results"]["mgsm_th"]["acc_stderr,none"], "N/A");
 }

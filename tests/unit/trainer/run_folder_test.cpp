@@ -90,6 +90,8 @@ TEST(RunFolder, AnEmptyFolderAndOneFromARunKilledAtItsStartAreFresh) {
   fs::create_directory(folder.stages()[0]);
   write_bytes(scratch / ".lock", "");
   write_bytes(scratch / "config.yaml.tmp", "out");
+  fs::create_directory(folder.evaluation());  // of the frozen LLM, before there is a run
+  write_bytes(folder.evaluation() / "outputs.jsonl", "{}");
   EXPECT_EQ(inspect_run(folder, config, nullptr), RunState::kFresh);
 }
 

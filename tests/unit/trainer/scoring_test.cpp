@@ -37,8 +37,8 @@ TEST(Scoring, CommasBetweenDigitsAreDropped) {
   EXPECT_EQ(last_number("1,234,567.25"), 1234567.25);
   EXPECT_EQ(last_number("1, 2"), 2);
   EXPECT_EQ(last_number("5,"), 5);
-  EXPECT_EQ(last_number("1,2,3"), 3);        // becomes "12,3"
-  EXPECT_EQ(last_number("1,2,3,4"), 34);     // becomes "12,34"
+  EXPECT_EQ(last_number("1,2,3"), 3);           // becomes "12,3"
+  EXPECT_EQ(last_number("1,2,3,4"), 34);        // becomes "12,34"
   EXPECT_EQ(last_number("1.000,50"), 1.00050);  // a German number is not understood
 }
 
@@ -54,10 +54,10 @@ TEST(Scoring, DigitsOfEveryScriptAreDigits) {
   EXPECT_EQ(last_number("الجواب ٤٢"), 42);
   EXPECT_EQ(last_number("คำตอบคือ ๑๘"), 18);
   EXPECT_EQ(last_number("答えは１８個"), 18);
-  EXPECT_EQ(last_number("1২3"), 123);     // mixed, as Python's float() takes it
-  EXPECT_EQ(last_number("١٫٥"), 5);       // the Arabic decimal separator is no point
-  EXPECT_EQ(last_number("十八"), 0);      // number words are not digits
-  EXPECT_EQ(last_number("x² ½ Ⅷ"), 0);    // nor are superscripts, fractions, numerals
+  EXPECT_EQ(last_number("1২3"), 123);   // mixed, as Python's float() takes it
+  EXPECT_EQ(last_number("١٫٥"), 5);     // the Arabic decimal separator is no point
+  EXPECT_EQ(last_number("十八"), 0);    // number words are not digits
+  EXPECT_EQ(last_number("x² ½ Ⅷ"), 0);  // nor are superscripts, fractions, numerals
 }
 
 TEST(Scoring, MathIsRightWithinAThousandth) {

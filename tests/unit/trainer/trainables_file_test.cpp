@@ -61,8 +61,13 @@ TEST(TrainablesFile, FoldersMeanTheFileInside) {
   save_trainables(scratch / "2-task/trainables.safetensors", kLayout, some_flat() + 1);
   EXPECT_TRUE(load_trainables(scratch / "1-translation", kLayout).equal(some_flat()));
   EXPECT_TRUE(load_trainables(scratch.path(), kLayout).equal(some_flat() + 1));
+  const auto place = find_trainables(scratch.path());
+  EXPECT_EQ(place.file, scratch / "2-task/trainables.safetensors");
+  EXPECT_THAT(place.unfinished, testing::ElementsAre("3-unfinished", "10-more"));
+  EXPECT_THAT(find_trainables(scratch / "1-translation").unfinished, testing::IsEmpty());
   save_trainables(scratch / "10-more/trainables.safetensors", kLayout, some_flat() + 2);
   EXPECT_TRUE(load_trainables(scratch.path(), kLayout).equal(some_flat() + 2));
+  EXPECT_THAT(find_trainables(scratch.path()).unfinished, testing::IsEmpty());
 }
 
 TEST(TrainablesFile, NamesEverythingThatIsWrongAtOnce) {

@@ -33,7 +33,10 @@ TrainingState state_at(int64_t stage_index, int64_t step) {
   state.exp_avg_sq = at::arange(11, at::kFloat) * 1e-20;
   state.encoder_fingerprint = "0123abcd";
   state.llm_fingerprint = "feed";
+  state.encoder_tokenizer_fingerprint = "t5";
+  state.llm_tokenizer_fingerprint = "llama";
   state.corpus_fingerprints = {"one", "two"};
+  state.accuracy_rule = "mgsm";
   state.best_perplexity = 1.0 / 3.0;
   state.best_accuracy = 0.1;
   state.elapsed_s = 12.25;
@@ -78,7 +81,10 @@ TEST(TrainingState, ComesBackBitForBit) {
   EXPECT_EQ(found->elapsed_s, saved.elapsed_s);
   EXPECT_EQ(found->encoder_fingerprint, saved.encoder_fingerprint);
   EXPECT_EQ(found->llm_fingerprint, saved.llm_fingerprint);
+  EXPECT_EQ(found->encoder_tokenizer_fingerprint, saved.encoder_tokenizer_fingerprint);
+  EXPECT_EQ(found->llm_tokenizer_fingerprint, saved.llm_tokenizer_fingerprint);
   EXPECT_EQ(found->corpus_fingerprints, saved.corpus_fingerprints);
+  EXPECT_EQ(found->accuracy_rule, saved.accuracy_rule);
   EXPECT_EQ(found->world_size, 4);
   EXPECT_EQ(found->tp_size, 2);
   EXPECT_EQ(found->threads, 3);

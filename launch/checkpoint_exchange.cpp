@@ -1,0 +1,139 @@
+// export and import of layalign-checkpoint.
+
+#include <filesystem>
+#include <iostream>
+#include <nlohmann/json.hpp>
+#include <optional>
+
+#include "checkpoints_tools/foreign_weights.h"
+#include "checkpoints_tools/public_names.h"
+#include "configs/error.h"
+#include "configs/reader.h"
+#include "launch/checkpoint_commands.h"
+#include "launch/checkpoint_output.h"
+#include "launch/failure.h"
+#include "trainer/adapter_export.h"
+#include "trainer/adapter_form.h"
+#include "trainer/adapter_scores.h"
+#include "trainer/checkpoint_place.h"
+
+namespace layalign::launch {
+namespace {
+
+namespace fs = std::filesystem;
+using checkpoints_tools::TensorMap;
+
+/// The config of --config, or of the run that the path lies in; nothing where there is neither.
+std::optional<configs::RunConfig> find_config(const ExportArguments& arguments, const trainer::CheckpointPlace& place) {
+  if (!arguments.config.empty()) return configs::load_config(arguments.config);
+  const fs::path file = place.run_config();
+  return file.empty() ? std::nullopt : std::optional(configs::load_config(file));
+}
+
+/// A model's name where the user gave none: the last part of its path, which says nothing of this machine.
+std::string last_part(const std::string& path) {
+  const fs::path whole = fs::path(path).lexically_normal();
+  return (whole.has_filename() ? whole : whole.parent_path()).filename().string();
+}
+
+std::string first_given(const std::string& given, const std::string& otherwise) { return given.empty() ? otherwise : given; }
+
+std::map<std::string, std::string> layers_metadata(const std::vector<int64_t>& layers) {
+  if (layers.empty()) return {};
+  return {{checkpoints_tools::kLanguageLayersKey, nlohmann::json(layers).dump()}};
+}
+
+/// What is to be exported.
+struct Source {
+  trainer::CheckpointPlace place;
+  fs::path file;
+  TensorMap tensors;
+  model::TrainableSizes sizes;
+  std::optional<configs::RunConfig> config;
+};
+
+int export_adapter(const ExportArguments& arguments, const Source& source) {
+  if (!source.config) {
+    throw configs::ConfigError("export: " + source.place.path().string() +
+                               " lies in no run, so nothing tells its models; add --config with the config that it was "
+                               "trained with");
+  }
+  const configs::RunConfig& config = *source.config;
+  trainer::AdapterDescription adapter;
+  adapter.name = first_given(arguments.name, last_part(config.output));
+  adapter.encoder = first_given(arguments.encoder_name, last_part(config.model.encoder));
+  adapter.llm = first_given(arguments.llm_name, last_part(config.model.llm));
+  adapter.license = first_given(arguments.license, "unknown");
+  adapter.config = config;
+  adapter.sizes = source.sizes;
+  adapter.layers = trainer::resolve_layers(config, source.sizes);
+  adapter.scores = trainer::find_scores(source.place, source.tensors, source.sizes);
+  trainer::export_adapter(arguments.output, adapter, source.tensors);
+  std::cout << "wrote " << arguments.output << ": adapter.safetensors, config.json, README.md with " << adapter.scores.size()
+            << " scores\n";
+  if (arguments.license.empty()) std::cout << "its licence stands as unknown: --license names one\n";
+  std::cout << std::flush;
+  return kDone;
+}
+
+/// The adapted LLM layers, which the weights themselves do not tell.
+std::vector<int64_t> language_layers(const ExportArguments& arguments, const Source& source) {
+  if (!arguments.language_layers.empty()) return arguments.language_layers;
+  if (source.config) return trainer::resolve_layers(*source.config, source.sizes).language;
+  const std::vector<int64_t> layers = checkpoints_tools::language_layers_of(source.file);
+  if (!layers.empty() || source.sizes.language_layers == 0) return layers;
+  throw configs::ConfigError("export: nothing tells which LLM layers the " + std::to_string(source.sizes.language_layers) +
+                             " gates of " + source.file.string() + " belong to; add --config or --language-layers");
+}
+
+int export_reference(const ExportArguments& arguments, const Source& source) {
+  check_output_file(arguments.output, arguments.force);
+  const std::vector<int64_t> layers = language_layers(arguments, source);
+  const TensorMap publics = checkpoints_tools::to_public(source.tensors, layers);
+  write_output_file(arguments.output, publics, layers_metadata(layers));
+  std::cout << "wrote " << arguments.output << ": " << publics.size() << " tensors under the public code's names" << std::endl;
+  return kDone;
+}
+
+/// Refuses options that mean nothing in the format.
+void check_options(const ExportArguments& arguments) {
+  const bool adapter = arguments.format == "adapter";
+  const bool describes = !arguments.name.empty() || !arguments.encoder_name.empty() || !arguments.llm_name.empty() ||
+                         !arguments.license.empty();
+  if (adapter && arguments.force) {
+    throw configs::ConfigError("export: --force replaces a file; a folder is never replaced: choose another -o, or remove it");
+  }
+  if (adapter && !arguments.language_layers.empty()) {
+    throw configs::ConfigError("export: an adapter takes its language layers from the config: drop --language-layers");
+  }
+  if (!adapter && describes) {
+    throw configs::ConfigError("export: --name, --encoder-name, --llm-name and --license stand in an adapter's model card "
+                               "alone: drop them, or choose --format adapter");
+  }
+}
+
+}  // namespace
+
+int export_weights(const ExportArguments& arguments) {
+  check_options(arguments);
+  const trainer::CheckpointPlace place(arguments.path);
+  Source source{place, place.weights(), trainer::read_weights(place), {}, std::nullopt};
+  source.sizes = trainer::infer_sizes(source.tensors, source.file.string());
+  source.config = find_config(arguments, place);
+  if (source.config) trainer::check_kinds(*source.config, source.sizes);
+  std::cout << "read " << source.file.string() << ": " << source.tensors.size() << " tensors\n";
+  return arguments.format == "adapter" ? export_adapter(arguments, source) : export_reference(arguments, source);
+}
+
+int import_weights(const ImportArguments& arguments) {
+  check_output_file(arguments.output, arguments.force);
+  const auto weights = checkpoints_tools::read_foreign(arguments.path, arguments.prefix, arguments.language_layers);
+  trainer::infer_sizes(weights.tensors, arguments.path);
+  write_output_file(arguments.output, weights.tensors, layers_metadata(weights.language_layers));
+  std::cout << "read " << arguments.path << ": names are " << weights.names << "; " << weights.passed_over
+            << " other tensors passed over\nwrote " << arguments.output << ": " << weights.tensors.size() << " tensors"
+            << std::endl;
+  return kDone;
+}
+
+}  // namespace layalign::launch

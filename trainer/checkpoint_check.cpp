@@ -1,0 +1,54 @@
+#include "trainer/checkpoint_check.h"
+
+#include "checkpoints_tools/error.h"
+#include "checkpoints_tools/verification.h"
+#include "configs/error.h"
+#include "configs/reader.h"
+#include "trainer/run_folder.h"
+#include "trainer/training_state.h"
+
+namespace layalign::trainer {
+namespace {
+
+namespace fs = std::filesystem;
+
+CheckedItem check_checkpoint(const fs::path& folder) {
+  CheckedItem item{folder, checkpoints_tools::manifest_problems(folder)};
+  if (!item.problems.empty()) return item;
+  try {
+    load_training_state(folder);  // files that are whole can still be of another version, or not belong together
+  } catch (const checkpoints_tools::CheckpointError& error) {
+    item.problems.emplace_back(error.what());
+  }
+  return item;
+}
+
+CheckedItem check_weights(const fs::path& file) { return {file, checkpoints_tools::weights_problems(file)}; }
+
+CheckedItem check_config(const fs::path& file) {
+  CheckedItem item{file, {}};
+  try {
+    configs::load_config(file);
+  } catch (const configs::ConfigError& error) {
+    item.problems.emplace_back(error.what());
+  }
+  return item;
+}
+
+}  // namespace
+
+std::vector<CheckedItem> check_all(const CheckpointPlace& place) {
+  if (place.kind() == PlaceKind::kCheckpoint) return {check_checkpoint(place.path())};
+  if (place.kind() == PlaceKind::kFile || place.kind() == PlaceKind::kAdapter) return {check_weights(place.weights())};
+  std::vector<CheckedItem> items;
+  if (place.kind() == PlaceKind::kRun) items.push_back(check_config(place.run_config()));
+  for (const fs::path& stage : place.stages()) {
+    for (const fs::path& checkpoint : checkpoints_of(stage)) items.push_back(check_checkpoint(checkpoint));
+    for (const char* name : {RunFolder::kTrainables, "best.safetensors"}) {
+      if (fs::exists(stage / name)) items.push_back(check_weights(stage / name));
+    }
+  }
+  return items;
+}
+
+}  // namespace layalign::trainer
