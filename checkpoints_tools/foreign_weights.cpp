@@ -31,10 +31,11 @@ void refuse_pickle(const fs::path& path) {
   const MappedFile file(path);
   const std::string_view text(reinterpret_cast<const char*>(file.bytes().data()), file.bytes().size());
   if (!text.starts_with("PK\x03\x04") && !text.starts_with("\x80\x02")) return;
-  throw CheckpointError(path.string() +
-                        ": a pickled file, which is not read because loading it can run code; name it pytorch_model.bin in a "
-                        "folder of its own and convert that once, in the folder of LayAlign: .venv/bin/python "
-                        "checkpoints_tools/convert_bin.py FOLDER");
+  throw CheckpointError(
+      path.string() +
+      ": a pickled file, which is not read because loading it can run code; name it pytorch_model.bin in a "
+      "folder of its own and convert that once, in the folder of LayAlign: .venv/bin/python "
+      "checkpoints_tools/convert_bin.py FOLDER");
 }
 
 Source open_source(const fs::path& path) {
@@ -100,12 +101,14 @@ std::vector<int64_t> language_layers_of(const fs::path& path) {
   try {
     return configs::parse_json(found->second, path.string()).get<std::vector<int64_t>>();
   } catch (const std::exception&) {
-    throw CheckpointError(path.string() + ": metadata '" + kLanguageLayersKey + "': expected a JSON array of layers, got '" +
-                          found->second + "'; give --language-layers instead");
+    throw CheckpointError(path.string() + ": metadata '" + kLanguageLayersKey +
+                          "': expected a JSON array of layers, got '" + found->second +
+                          "'; give --language-layers instead");
   }
 }
 
-ForeignWeights read_foreign(const fs::path& path, const std::string& prefix, const std::vector<int64_t>& language_layers) {
+ForeignWeights read_foreign(const fs::path& path, const std::string& prefix,
+                            const std::vector<int64_t>& language_layers) {
   const Source source = open_source(path);
   std::vector<int64_t> layers = language_layers;
   if (layers.empty() && !fs::is_directory(path)) layers = language_layers_of(path);

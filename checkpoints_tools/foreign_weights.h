@@ -17,11 +17,11 @@ struct ForeignWeights {
   int64_t passed_over = 0;               ///< tensors that are no trained ones: frozen weights, other prefixes
 };
 
-/// Reads trained weights from a safetensors file or a Hugging Face folder of them: with the public code's names, among which
-/// the frozen models' weights are passed over unread; or with ours, which the oracle uses too, plain or behind `prefix`. Without
-/// a prefix, `init.` is found by itself where no name is plain. `language_layers`: the order of the gates; where it is
-/// empty, that of the file's metadata, else ascending.
-/// Errors: CheckpointError for a pickled file (it names the converter), and as from_public.
+/// Reads trained weights from a safetensors file or a Hugging Face folder of them: with the public code's names, among
+/// which the frozen models' weights are passed over unread; or with ours, which the oracle uses too, plain or behind
+/// `prefix`. Without a prefix, `init.` is found by itself where no name is plain. `language_layers`: the order of the
+/// gates; where it is empty, that of the file's metadata, else ascending. Errors: CheckpointError for a pickled file
+/// (it names the converter), and as from_public.
 ForeignWeights read_foreign(const std::filesystem::path& path, const std::string& prefix,
                             const std::vector<int64_t>& language_layers);
 

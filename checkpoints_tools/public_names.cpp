@@ -31,7 +31,8 @@ std::vector<Pair> paired_names() {
       pairs.push_back({std::string("mapping.") + layer + part, std::string("mapping.mlp.") + layer + part});
     }
     for (const char* layer : {"fc1", "fc2", "fc3"}) {
-      pairs.push_back({std::string("aligner.") + layer + part, std::string("encoder_aligner.projector.") + layer + part});
+      pairs.push_back(
+          {std::string("aligner.") + layer + part, std::string("encoder_aligner.projector.") + layer + part});
     }
   }
   return pairs;
@@ -39,9 +40,7 @@ std::vector<Pair> paired_names() {
 
 bool is_optional(const std::string& ours) { return ours.starts_with("aligner.fc3."); }
 
-std::string gate_name(int64_t layer) {
-  return std::string(kGateBegin) + std::to_string(layer) + std::string(kGateEnd);
-}
+std::string gate_name(int64_t layer) { return std::string(kGateBegin) + std::to_string(layer) + std::string(kGateEnd); }
 
 /// The LLM layer of a gate's public name; nothing where it is another name.
 std::optional<int64_t> gate_layer(const std::string& name) {
@@ -62,12 +61,18 @@ std::string layers_text(const std::vector<int64_t>& layers) {
 std::string unplaced(const TensorMap& ours) {
   std::string text;
   const auto has = [&](const std::string& name) { return ours.contains(name); };
-  if (has("gates.weight") || has("gates.bias")) text += "\n  a dynamic gate (gates.weight, gates.bias): its gates are scalars";
-  else if (!has(kGates)) text += "\n  no gate (gates is missing): it always has a gate a layer";
-  if (!has("mapping.linear1.weight")) text += "\n  no mapping: it always has one";
-  else if (!has("mapping.linear2.weight")) text += "\n  a linear mapping (mapping.linear1 alone): its mapping has two layers";
-  if (!has("aligner.fc2.weight")) text += "\n  no aligner: it always has one";
-  else if (!has("aligner.fc1.weight")) text += "\n  the aligner uniform_mean (aligner.fc1 is missing): its aligner learns the mixture";
+  if (has("gates.weight") || has("gates.bias"))
+    text += "\n  a dynamic gate (gates.weight, gates.bias): its gates are scalars";
+  else if (!has(kGates))
+    text += "\n  no gate (gates is missing): it always has a gate a layer";
+  if (!has("mapping.linear1.weight"))
+    text += "\n  no mapping: it always has one";
+  else if (!has("mapping.linear2.weight"))
+    text += "\n  a linear mapping (mapping.linear1 alone): its mapping has two layers";
+  if (!has("aligner.fc2.weight"))
+    text += "\n  no aligner: it always has one";
+  else if (!has("aligner.fc1.weight"))
+    text += "\n  the aligner uniform_mean (aligner.fc1 is missing): its aligner learns the mixture";
   if (!text.empty()) return text;  // what is missing follows from the kinds
 
   std::set<std::string> known{kGates, kEndBoundary};
@@ -143,8 +148,8 @@ TensorMap to_public(const TensorMap& ours, const std::vector<int64_t>& language_
   check_no_repeats(language_layers);
   const at::Tensor& gates = ours.at(kGates);
   if (gates.sizes() != at::IntArrayRef({static_cast<int64_t>(language_layers.size())})) {
-    throw CheckpointError("gates: expected one for each of the language layers " + layers_text(language_layers) + ", got " +
-                          form_of(gates) + "; is this the config that they were trained with?");
+    throw CheckpointError("gates: expected one for each of the language layers " + layers_text(language_layers) +
+                          ", got " + form_of(gates) + "; is this the config that they were trained with?");
   }
   TensorMap publics;
   for (const auto& [name, public_name] : paired_names()) {

@@ -23,16 +23,16 @@ bool is_public_name(const std::string& name);
 /// Whether the name is one of the frozen models' weights, which the public code saves beside the trained ones.
 bool is_frozen_name(const std::string& name);
 
-/// Trained tensors under the public code's names. `language_layers`: the adapted LLM layers, [i] being the one that gates[i]
-/// scales.
-/// Errors: CheckpointError naming EVERYTHING that the public code has no place for (dynamic gate, no gate, linear or no
-/// mapping, uniform mean, no aligner, unknown names), a list of layers that does not fit, or one with repeats.
+/// Trained tensors under the public code's names. `language_layers`: the adapted LLM layers, [i] being the one that
+/// gates[i] scales. Errors: CheckpointError naming EVERYTHING that the public code has no place for (dynamic gate, no
+/// gate, linear or no mapping, uniform mean, no aligner, unknown names), a list of layers that does not fit, or one
+/// with repeats.
 TensorMap to_public(const TensorMap& ours, const std::vector<int64_t>& language_layers);
 
-/// The other direction; `publics` holds trained tensors alone. The gates are put in the order of `language_layers`, or, where
-/// that is empty, of ascending layers; `language_layers` then gets that order.
-/// Errors: CheckpointError naming every tensor that is unknown, missing or of a shape that does not fit, and layers that differ
-/// from those of the gates.
+/// The other direction; `publics` holds trained tensors alone. The gates are put in the order of `language_layers`, or,
+/// where that is empty, of ascending layers; `language_layers` then gets that order. Errors: CheckpointError naming
+/// every tensor that is unknown, missing or of a shape that does not fit, and layers that differ from those of the
+/// gates.
 TensorMap from_public(const TensorMap& publics, std::vector<int64_t>& language_layers);
 
 }  // namespace layalign::checkpoints_tools

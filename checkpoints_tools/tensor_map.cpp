@@ -92,8 +92,10 @@ TensorMap average(const std::vector<TensorMap>& sets, const std::vector<std::str
   std::string problems;
   for (const std::string& name : all_names(sets)) problems += problem_of(name, sets, paths);
   if (!problems.empty()) {
-    throw CheckpointError("cannot average: only checkpoints of one model have a mean, with the same names, shapes and "
-                          "dtypes:" + problems);
+    throw CheckpointError(
+        "cannot average: only checkpoints of one model have a mean, with the same names, shapes and "
+        "dtypes:" +
+        problems);
   }
   TensorMap means;
   for (const auto& [name, first] : sets[0]) {

@@ -38,10 +38,9 @@ struct TensorDifference {
 /// Compares the tensors of both sides by name; one entry a name, sorted.
 std::vector<TensorDifference> compare(const TensorMap& a, const TensorMap& b);
 
-/// The mean of the sets, tensor by tensor: summed in float64 in the order given, rounded once to their dtype. `paths`: where
-/// the sets come from, for messages. At least one set.
-/// Errors: CheckpointError naming EVERY tensor that not all sets have in the same dtype and shape, or that holds no
-/// floating-point numbers.
+/// The mean of the sets, tensor by tensor: summed in float64 in the order given, rounded once to their dtype. `paths`:
+/// where the sets come from, for messages. At least one set. Errors: CheckpointError naming EVERY tensor that not all
+/// sets have in the same dtype and shape, or that holds no floating-point numbers.
 TensorMap average(const std::vector<TensorMap>& sets, const std::vector<std::string>& paths);
 
 }  // namespace layalign::checkpoints_tools

@@ -23,8 +23,8 @@ std::string non_finite(const at::Tensor& tensor) {
   const at::Tensor bad = tensor.to(at::kFloat).flatten().isfinite().logical_not();
   const auto count = bad.sum().item<int64_t>();
   if (count == 0) return "";
-  return std::to_string(count) + " of " + std::to_string(tensor.numel()) + " values are NaN or infinite, the first is element " +
-         std::to_string(bad.nonzero()[0].item<int64_t>());
+  return std::to_string(count) + " of " + std::to_string(tensor.numel()) +
+         " values are NaN or infinite, the first is element " + std::to_string(bad.nonzero()[0].item<int64_t>());
 }
 
 /// What differs between a file and its entry in the manifest; empty where nothing does.
@@ -44,7 +44,8 @@ void check_listed(const fs::path& folder, const std::string& name, const nlohman
                   std::vector<std::string>& problems) {
   const fs::path path = folder / name;
   if (fs::path(name).filename() != name || name == "." || name == "..") {
-    problems.push_back((folder / kManifest).string() + ": " + in_quotes(name) + " is not the name of a file in the folder");
+    problems.push_back((folder / kManifest).string() + ": " + in_quotes(name) +
+                       " is not the name of a file in the folder");
     return;
   }
   try {

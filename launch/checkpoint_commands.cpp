@@ -39,13 +39,15 @@ Loaded load(const std::string& path, bool optimizer) {
   const CheckpointPlace place(path);
   if (!optimizer) return {place.weights(), trainer::read_weights(place)};
   if (place.kind() == PlaceKind::kFile || place.kind() == PlaceKind::kAdapter) {
-    throw CheckpointError(path + ": --optimizer needs a training checkpoint (step-XXXXXXXX), a stage or a run; a file of "
+    throw CheckpointError(path +
+                          ": --optimizer needs a training checkpoint (step-XXXXXXXX), a stage or a run; a file of "
                           "weights has no moments");
   }
   Loaded loaded{place.checkpoint(), {}};
   const trainer::TrainingState state = trainer::load_training_state(loaded.from);
   const auto add = [&](const std::string& prefix, const at::Tensor& flat) {
-    for (const auto& [name, tensor] : trainer::split_flat(state.layout, flat)) loaded.tensors.emplace(prefix + name, tensor);
+    for (const auto& [name, tensor] : trainer::split_flat(state.layout, flat))
+      loaded.tensors.emplace(prefix + name, tensor);
   };
   add("", state.masters);
   add("exp_avg.", state.exp_avg);
@@ -67,7 +69,8 @@ std::string difference_text(const TensorDifference& tensor) {
   if (tensor.form_a != tensor.form_b) text += " in A, " + tensor.form_b + " in B";
   if (!tensor.same_shape) return text;
   return text + "  " + std::to_string(tensor.differing) + " of " + std::to_string(tensor.values) +
-         " values differ, largest difference " + number(tensor.max_absolute) + ", relative " + number(tensor.max_relative);
+         " values differ, largest difference " + number(tensor.max_absolute) + ", relative " +
+         number(tensor.max_relative);
 }
 
 }  // namespace
@@ -89,8 +92,9 @@ int verify(const VerifyArguments& arguments) {
   std::cout << std::flush;
   if (items.empty()) throw CheckpointError(arguments.path + ": nothing has been saved here yet");
   if (bad == 0) return kDone;
-  throw CheckpointError(std::to_string(bad) + " of " + std::to_string(items.size()) + " checked in " + arguments.path +
-                        " are damaged; remove those, or copy them again. A resume takes the newest checkpoint that is whole");
+  throw CheckpointError(
+      std::to_string(bad) + " of " + std::to_string(items.size()) + " checked in " + arguments.path +
+      " are damaged; remove those, or copy them again. A resume takes the newest checkpoint that is whole");
 }
 
 int diff(const DiffArguments& arguments) {

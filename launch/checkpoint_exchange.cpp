@@ -36,7 +36,9 @@ std::string last_part(const std::string& path) {
   return (whole.has_filename() ? whole : whole.parent_path()).filename().string();
 }
 
-std::string first_given(const std::string& given, const std::string& otherwise) { return given.empty() ? otherwise : given; }
+std::string first_given(const std::string& given, const std::string& otherwise) {
+  return given.empty() ? otherwise : given;
+}
 
 std::map<std::string, std::string> layers_metadata(const std::vector<int64_t>& layers) {
   if (layers.empty()) return {};
@@ -69,8 +71,8 @@ int export_adapter(const ExportArguments& arguments, const Source& source) {
   adapter.layers = trainer::resolve_layers(config, source.sizes);
   adapter.scores = trainer::find_scores(source.place, source.tensors, source.sizes);
   trainer::export_adapter(arguments.output, adapter, source.tensors);
-  std::cout << "wrote " << arguments.output << ": adapter.safetensors, config.json, README.md with " << adapter.scores.size()
-            << " scores\n";
+  std::cout << "wrote " << arguments.output << ": adapter.safetensors, config.json, README.md with "
+            << adapter.scores.size() << " scores\n";
   if (arguments.license.empty()) std::cout << "its licence stands as unknown: --license names one\n";
   std::cout << std::flush;
   return kDone;
@@ -82,8 +84,9 @@ std::vector<int64_t> language_layers(const ExportArguments& arguments, const Sou
   if (source.config) return trainer::resolve_layers(*source.config, source.sizes).language;
   const std::vector<int64_t> layers = checkpoints_tools::language_layers_of(source.file);
   if (!layers.empty() || source.sizes.language_layers == 0) return layers;
-  throw configs::ConfigError("export: nothing tells which LLM layers the " + std::to_string(source.sizes.language_layers) +
-                             " gates of " + source.file.string() + " belong to; add --config or --language-layers");
+  throw configs::ConfigError("export: nothing tells which LLM layers the " +
+                             std::to_string(source.sizes.language_layers) + " gates of " + source.file.string() +
+                             " belong to; add --config or --language-layers");
 }
 
 int export_reference(const ExportArguments& arguments, const Source& source) {
@@ -91,7 +94,8 @@ int export_reference(const ExportArguments& arguments, const Source& source) {
   const std::vector<int64_t> layers = language_layers(arguments, source);
   const TensorMap publics = checkpoints_tools::to_public(source.tensors, layers);
   write_output_file(arguments.output, publics, layers_metadata(layers));
-  std::cout << "wrote " << arguments.output << ": " << publics.size() << " tensors under the public code's names" << std::endl;
+  std::cout << "wrote " << arguments.output << ": " << publics.size() << " tensors under the public code's names"
+            << std::endl;
   return kDone;
 }
 
@@ -101,14 +105,16 @@ void check_options(const ExportArguments& arguments) {
   const bool describes = !arguments.name.empty() || !arguments.encoder_name.empty() || !arguments.llm_name.empty() ||
                          !arguments.license.empty();
   if (adapter && arguments.force) {
-    throw configs::ConfigError("export: --force replaces a file; a folder is never replaced: choose another -o, or remove it");
+    throw configs::ConfigError(
+        "export: --force replaces a file; a folder is never replaced: choose another -o, or remove it");
   }
   if (adapter && !arguments.language_layers.empty()) {
     throw configs::ConfigError("export: an adapter takes its language layers from the config: drop --language-layers");
   }
   if (!adapter && describes) {
-    throw configs::ConfigError("export: --name, --encoder-name, --llm-name and --license stand in an adapter's model card "
-                               "alone: drop them, or choose --format adapter");
+    throw configs::ConfigError(
+        "export: --name, --encoder-name, --llm-name and --license stand in an adapter's model card "
+        "alone: drop them, or choose --format adapter");
   }
 }
 

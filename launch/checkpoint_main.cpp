@@ -26,7 +26,8 @@ void add_output(CLI::App* command, std::string& output, bool& force) {
 }
 
 void add_layers(CLI::App* command, std::vector<int64_t>& layers) {
-  command->add_option("--language-layers", layers, "LLM layers in the order of the gates, comma-separated, such as 0,1,5")
+  command
+      ->add_option("--language-layers", layers, "LLM layers in the order of the gates, comma-separated, such as 0,1,5")
       ->delimiter(',')
       ->check(CLI::NonNegativeNumber);
 }
@@ -47,18 +48,20 @@ class CommandLine {
 
  private:
   void add_looking() {
-    CLI::App* look = subcommand(app, "inspect", "what it is: parameters, norms, gates, fingerprints, config", "runs/math");
+    CLI::App* look =
+        subcommand(app, "inspect", "what it is: parameters, norms, gates, fingerprints, config", "runs/math");
     look->add_option("path", inspect_.path, kPathHelp)->required();
     look->add_flag("--json", inspect_.json, "prints a JSON object");
     look->callback([this] { chosen = [this] { return inspect(inspect_); }; });
 
-    CLI::App* check = subcommand(app, "verify", "checks every byte against the manifests, formats, and for NaN; 65 if bad",
-                                 "runs/math");
+    CLI::App* check = subcommand(
+        app, "verify", "checks every byte against the manifests, formats, and for NaN; 65 if bad", "runs/math");
     check->add_option("path", verify_.path, kPathHelp)->required();
     check->callback([this] { chosen = [this] { return verify(verify_); }; });
 
-    CLI::App* compare = subcommand(app, "diff", "names, shapes and largest differences; 0 if bit-equal, 1 if they differ",
-                                   "runs/a/2-task runs/b/2-task");
+    CLI::App* compare =
+        subcommand(app, "diff", "names, shapes and largest differences; 0 if bit-equal, 1 if they differ",
+                   "runs/a/2-task runs/b/2-task");
     compare->add_option("a", diff_.a, kPathHelp)->required();
     compare->add_option("b", diff_.b, "the other one")->required();
     compare->add_flag("--optimizer", diff_.optimizer, "compares AdamW's moments too (of checkpoints)");
@@ -69,21 +72,24 @@ class CommandLine {
     CLI::App* join = subcommand(app, "merge", "one file of trained weights; of several paths their average",
                                 "runs/math/2-task/step-00000600 runs/math/2-task/step-00000800 -o average.safetensors");
     join->add_option("paths", merge_.paths, kPathHelp)->required();
-    join->add_flag("--optimizer", merge_.optimizer, "AdamW's moments too: exp_avg.NAME and exp_avg_sq.NAME (of one path)");
+    join->add_flag("--optimizer", merge_.optimizer,
+                   "AdamW's moments too: exp_avg.NAME and exp_avg_sq.NAME (of one path)");
     add_output(join, merge_.output, merge_.force);
     join->callback([this] { chosen = [this] { return merge(merge_); }; });
 
     CLI::App* give = subcommand(app, "export", "trained weights in a form for others",
                                 "runs/math -o math-adapter --format adapter --encoder-name google/mt5-xl");
     give->add_option("path", export_.path, kPathHelp)->required();
-    give->add_option("--format", export_.format,
-                     "adapter: a folder with weights, config.json and a model card; layalign-reference: a file with the "
-                     "public code's names")
+    give->add_option(
+            "--format", export_.format,
+            "adapter: a folder with weights, config.json and a model card; layalign-reference: a file with the "
+            "public code's names")
         ->required()
         ->check(CLI::IsMember({"adapter", "layalign-reference"}));
     give->add_option("--config", export_.config, "the config that it was trained with (default: that of its run)");
     give->add_option("--name", export_.name, "adapter: its name (default: that of the run's folder)");
-    give->add_option("--encoder-name", export_.encoder_name, "adapter: the encoder's name on the hub (default: its folder's)");
+    give->add_option("--encoder-name", export_.encoder_name,
+                     "adapter: the encoder's name on the hub (default: its folder's)");
     give->add_option("--llm-name", export_.llm_name, "adapter: the LLM's name on the hub (default: its folder's)");
     give->add_option("--license", export_.license, "adapter: licence of the trained weights, such as apache-2.0");
     add_layers(give, export_.language_layers);

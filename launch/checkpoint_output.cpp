@@ -14,14 +14,14 @@ void check_output_file(const std::string& path, bool force) {
     throw configs::ConfigError(path + ": is a folder; -o takes the name of a file, such as " +
                                (fs::path(path) / "weights.safetensors").string());
   }
-  if (!force && fs::exists(path)) throw configs::ConfigError(path + ": exists already; choose another -o, or add --force");
+  if (!force && fs::exists(path))
+    throw configs::ConfigError(path + ": exists already; choose another -o, or add --force");
 }
 
 void write_output_file(const std::string& path, const checkpoints_tools::TensorMap& tensors,
                        const std::map<std::string, std::string>& metadata) {
-  trainer::as_io_error([&] {
-    checkpoints_tools::write_safetensors(path, checkpoints_tools::as_list(tensors), metadata);
-  });
+  trainer::as_io_error(
+      [&] { checkpoints_tools::write_safetensors(path, checkpoints_tools::as_list(tensors), metadata); });
 }
 
 }  // namespace layalign::launch

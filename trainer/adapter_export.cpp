@@ -44,7 +44,8 @@ std::vector<std::string> dataset_names(const configs::RunConfig& config) {
   std::vector<std::string> names;
   for (const configs::StageConfig& stage : config.stages) {
     const bool own = stage.corpus.format == "jsonl" || stage.corpus.format == "token_ids";
-    const std::string name = own && stage.corpus.path ? fs::path(*stage.corpus.path).filename().string() : stage.corpus.format;
+    const std::string name =
+        own && stage.corpus.path ? fs::path(*stage.corpus.path).filename().string() : stage.corpus.format;
     if (std::ranges::find(names, name) == names.end()) names.push_back(name);
   }
   return names;
@@ -62,8 +63,8 @@ std::string model_index(const AdapterDescription& adapter) {
   std::string text = "model-index:\n- name: " + quoted(adapter.name) + "\n  results:\n";
   for (const AdapterScore& score : adapter.scores) {
     text += "  - task:\n      type: text-generation\n    dataset:\n      name: " + quoted(score.name) +
-            "\n      type: " + quoted(score.name) + "\n    metrics:\n    - type: " + score.metric + "\n      value: " +
-            fixed(score.value, 4) + "\n";
+            "\n      type: " + quoted(score.name) + "\n    metrics:\n    - type: " + score.metric +
+            "\n      value: " + fixed(score.value, 4) + "\n";
   }
   return text;
 }
@@ -84,14 +85,17 @@ std::string kinds_text(const model::TrainableSizes& sizes) {
 }
 
 std::string training_table(const configs::RunConfig& config) {
-  std::string text = "| stage | corpus | languages | prompt | epochs | global batch | learning rate |\n|---|---|---|---|---|---|---|\n";
+  std::string text =
+      "| stage | corpus | languages | prompt | epochs | global batch | learning rate "
+      "|\n|---|---|---|---|---|---|---|\n";
   for (const configs::StageConfig& stage : config.stages) {
     std::string languages;
     for (const std::string& language : stage.corpus.languages) languages += (languages.empty() ? "" : ", ") + language;
     std::array<char, 40> lr{};
     std::snprintf(lr.data(), lr.size(), "%g", stage.lr);
-    text += "| " + stage.name + " | " + stage.corpus.format + " | " + languages + " | " + (stage.prompt ? "yes" : "no") + " | " +
-            std::to_string(stage.epochs) + " | " + std::to_string(stage.global_batch) + " | " + lr.data() + " |\n";
+    text += "| " + stage.name + " | " + stage.corpus.format + " | " + languages + " | " +
+            (stage.prompt ? "yes" : "no") + " | " + std::to_string(stage.epochs) + " | " +
+            std::to_string(stage.global_batch) + " | " + lr.data() + " |\n";
   }
   return text;
 }
@@ -117,8 +121,8 @@ void check_free(const fs::path& folder) {
 
 std::string adapter_config(const AdapterDescription& adapter) {
   const model::TrainableSizes& sizes = adapter.sizes;
-  Json config{{"format_version", 1},         {"model_type", "layalign"},      {"encoder", adapter.encoder},
-              {"llm", adapter.llm},          {"mapping", mapping_name(sizes)}, {"aligner", aligner_name(sizes)}};
+  Json config{{"format_version", 1}, {"model_type", "layalign"},       {"encoder", adapter.encoder},
+              {"llm", adapter.llm},  {"mapping", mapping_name(sizes)}, {"aligner", aligner_name(sizes)}};
   if (sizes.aligner != model::AlignerKind::kNone) {
     config.update({{"structure", structure_name(sizes)},
                    {"gate", gate_name(sizes)},
@@ -143,11 +147,15 @@ std::string adapter_card(const AdapterDescription& adapter) {
   return front_matter(adapter) + "\n# " + adapter.name +
          "\n\nA [LayAlign](https://arxiv.org/abs/2502.11405) adapter: it joins the frozen encoder `" + adapter.encoder +
          "` to the frozen LLM `" + adapter.llm +
-         "`, so that the LLM reads languages that it hardly knows. This folder holds the trained parts alone; the two models "
-         "come from where they are published.\n\n| file | holds |\n|---|---|\n| `adapter.safetensors` | the trained weights (" +
+         "`, so that the LLM reads languages that it hardly knows. This folder holds the trained parts alone; the two "
+         "models "
+         "come from where they are published.\n\n| file | holds |\n|---|---|\n| `adapter.safetensors` | the trained "
+         "weights (" +
          kinds_text(adapter.sizes) +
-         ") |\n| `config.json` | layers, kinds and sizes |\n\n## Use\n\nIn a config of layalign with both models and the keys of "
-         "`config.json` under `model`:\n\n```\nlayalign-eval CONFIG --checkpoint adapter.safetensors --task text --languages "
+         ") |\n| `config.json` | layers, kinds and sizes |\n\n## Use\n\nIn a config of layalign with both models and "
+         "the keys of "
+         "`config.json` under `model`:\n\n```\nlayalign-eval CONFIG --checkpoint adapter.safetensors --task text "
+         "--languages "
          "LANGUAGE\n```\n\n## Training\n\n" +
          training_table(adapter.config) + score_table(adapter.scores);
 }

@@ -41,10 +41,13 @@ model::TrainableSizes suggested_sizes(const TensorMap& tensors) {
   model::TrainableSizes sizes;
   if (!has("mapping.linear2")) sizes.mapping = has("mapping.linear1") ? MappingKind::kLinear : MappingKind::kNone;
   if (!has("aligner.fc1")) sizes.aligner = has("aligner.fc2") ? AlignerKind::kUniformMean : AlignerKind::kNone;
-  if (has("gates")) sizes.gate = GateKind::kDynamic;
-  else if (!tensors.contains("gates")) sizes.gate = GateKind::kNone;
+  if (has("gates"))
+    sizes.gate = GateKind::kDynamic;
+  else if (!tensors.contains("gates"))
+    sizes.gate = GateKind::kNone;
   sizes.mlp = has("aligner.fc3");
-  sizes.encoder_width = first_of({size_of(tensors, "mapping.linear1.weight", 1), size_of(tensors, "aligner.fc2.weight", 1)});
+  sizes.encoder_width =
+      first_of({size_of(tensors, "mapping.linear1.weight", 1), size_of(tensors, "aligner.fc2.weight", 1)});
   sizes.llm_width = first_of({size_of(tensors, "mapping.end_boundary", 0), size_of(tensors, "aligner.fc2.weight", 0)});
   sizes.encoder_layers = size_of(tensors, "aligner.fc1.weight", 1);
   sizes.language_layers = first_of({size_of(tensors, "gates", 0), size_of(tensors, "gates.weight", 0),
@@ -84,7 +87,8 @@ model::TrainableSizes infer_sizes(const TensorMap& tensors, const std::string& w
     if (found == tensors.end()) {
       problems += "\n  missing: " + name + " " + text;
     } else if (found->second.sizes() != at::IntArrayRef(shape)) {
-      problems += "\n  wrong shape: " + name + ": expected " + text + ", got " + checkpoints_tools::form_of(found->second);
+      problems +=
+          "\n  wrong shape: " + name + ": expected " + text + ", got " + checkpoints_tools::form_of(found->second);
     }
   }
   for (const auto& [name, tensor] : tensors) {

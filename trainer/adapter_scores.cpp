@@ -83,7 +83,8 @@ void add_perplexity(const fs::path& run, const fs::path& weights, std::vector<Ad
 
 std::string trainables_hash(const checkpoints_tools::TensorMap& tensors, const model::TrainableSizes& sizes) {
   std::vector<at::Tensor> flat;
-  for (const auto& [name, shape] : model::trainable_layout(sizes)) flat.push_back(tensors.at(name).to(at::kFloat).flatten());
+  for (const auto& [name, shape] : model::trainable_layout(sizes))
+    flat.push_back(tensors.at(name).to(at::kFloat).flatten());
   const at::Tensor masters = at::cat(flat);
   return checkpoints_tools::xxh3_hex({static_cast<const std::byte*>(masters.const_data_ptr()), masters.nbytes()});
 }

@@ -14,9 +14,9 @@ struct CheckedItem {
   std::vector<std::string> problems;  ///< each with the path that it is about; none: it is whole
 };
 
-/// Checks everything at a place. A training checkpoint: every byte against its manifest, finite values, a state that a resume
-/// can read. Weights outside of checkpoints have no manifest: their format, and finite values. A stage, a run: all of
-/// those in it, and its config. Unfinished folders (.tmp) are passed over, as a resume does.
+/// Checks everything at a place. A training checkpoint: every byte against its manifest, finite values, a state that a
+/// resume can read. Weights outside of checkpoints have no manifest: their format, and finite values. A stage, a run:
+/// all of those in it, and its config. Unfinished folders (.tmp) are passed over, as a resume does.
 std::vector<CheckedItem> check_all(const CheckpointPlace& place);
 
 }  // namespace layalign::trainer

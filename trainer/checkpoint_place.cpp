@@ -6,6 +6,7 @@
 
 #include "checkpoints_tools/error.h"
 #include "trainer/run_folder.h"
+#include "trainer/trainables_file.h"
 #include "trainer/training_state.h"
 
 namespace layalign::trainer {
@@ -49,12 +50,14 @@ PlaceKind kind_of(const fs::path& path) {
   if (is_checkpoint_name(name) || fs::exists(path / "manifest.json")) return PlaceKind::kCheckpoint;
   if (fs::exists(path / kAdapterWeights)) return PlaceKind::kAdapter;
   if (fs::exists(path / kConfig)) return PlaceKind::kRun;
-  if (fs::exists(path / RunFolder::kTrainables) || !checkpoints_of(path).empty() || stage_number(whole_path(path)) > 0) {
+  if (fs::exists(path / RunFolder::kTrainables) || !checkpoints_of(path).empty() ||
+      stage_number(whole_path(path)) > 0) {
     return PlaceKind::kStage;
   }
-  throw CheckpointError(path.string() +
-                        ": holds nothing of layalign; expected a safetensors file, a checkpoint (step-XXXXXXXX), the folder of "
-                        "a stage (1-NAME), the output folder of a run (config.yaml) or an exported adapter");
+  throw CheckpointError(
+      path.string() +
+      ": holds nothing of layalign; expected a safetensors file, a checkpoint (step-XXXXXXXX), the folder of "
+      "a stage (1-NAME), the output folder of a run (config.yaml) or an exported adapter");
 }
 
 }  // namespace
@@ -100,10 +103,9 @@ fs::path CheckpointPlace::weights() const {
   if (kind_ == PlaceKind::kAdapter) return path_ / kAdapterWeights;
   if (kind_ == PlaceKind::kCheckpoint) return path_ / RunFolder::kTrainables;
   const std::vector<fs::path> folders = stages();
-  for (auto folder = folders.rbegin(); folder != folders.rend(); ++folder) {
-    if (fs::exists(*folder / RunFolder::kTrainables)) return *folder / RunFolder::kTrainables;
-  }
-  return checkpoint() / RunFolder::kTrainables;
+  const bool ended =
+      std::ranges::any_of(folders, [](const fs::path& stage) { return fs::exists(stage / RunFolder::kTrainables); });
+  return ended ? find_trainables(path_).file : checkpoint() / RunFolder::kTrainables;
 }
 
 fs::path CheckpointPlace::checkpoint() const {
@@ -133,11 +135,16 @@ std::vector<fs::path> checkpoints_of(const fs::path& stage) {
 
 std::string describe(PlaceKind kind) {
   switch (kind) {
-    case PlaceKind::kFile: return "a file of weights";
-    case PlaceKind::kAdapter: return "an exported adapter";
-    case PlaceKind::kCheckpoint: return "a training checkpoint";
-    case PlaceKind::kStage: return "the folder of a stage";
-    case PlaceKind::kRun: return "the output folder of a run";
+    case PlaceKind::kFile:
+      return "a file of weights";
+    case PlaceKind::kAdapter:
+      return "an exported adapter";
+    case PlaceKind::kCheckpoint:
+      return "a training checkpoint";
+    case PlaceKind::kStage:
+      return "the folder of a stage";
+    case PlaceKind::kRun:
+      return "the output folder of a run";
   }
   return "";
 }

@@ -37,9 +37,9 @@ class CheckpointPlace {
   /// A run's stage folders by their number; of a stage itself.
   std::vector<std::filesystem::path> stages() const;
 
-  /// The trained weights that are meant: the file; the adapter's or checkpoint's; of a stage its trainables.safetensors,
-  /// else its newest checkpoint's; of a run those of its last stage that has ended, else of its newest checkpoint.
-  /// Errors: CheckpointError where nothing has been saved yet.
+  /// The trained weights that are meant: the file; the adapter's or checkpoint's; of a stage its
+  /// trainables.safetensors, else its newest checkpoint's; of a run those of its last stage that has ended, else of its
+  /// newest checkpoint. Errors: CheckpointError where nothing has been saved yet.
   std::filesystem::path weights() const;
 
   /// The training checkpoint that is meant: itself, or the newest of the stage or of the run's last stage that has one.

@@ -80,7 +80,8 @@ std::vector<int64_t> known_layers(const std::optional<configs::RunConfig>& confi
 Json weights_report(const fs::path& path, const std::optional<configs::RunConfig>& config) {
   const checkpoints_tools::SafetensorsFile file(path);
   TensorMap tensors;
-  Json report{{"path", path.string()}, {"bytes", file.bytes().size()}, {"xxh3", checkpoints_tools::xxh3_hex(file.bytes())}};
+  Json report{
+      {"path", path.string()}, {"bytes", file.bytes().size()}, {"xxh3", checkpoints_tools::xxh3_hex(file.bytes())}};
   int64_t parameters = 0;
   Json entries = Json::array();
   for (const auto& [name, info] : file.tensors()) {

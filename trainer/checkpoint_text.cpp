@@ -32,7 +32,8 @@ std::string joined(const Json& strings) {
 }
 
 std::string config_text(const Json& config) {
-  if (config.contains("unreadable")) return "config: cannot be read\n  " + config["unreadable"].get<std::string>() + "\n";
+  if (config.contains("unreadable"))
+    return "config: cannot be read\n  " + config["unreadable"].get<std::string>() + "\n";
   std::string text = "config\n";
   for (const char* key : {"encoder", "llm", "encoder_layers", "language_layers", "precision"}) {
     text += line(key, config[key].get<std::string>());
@@ -90,7 +91,8 @@ std::string weights_text(const Json& weights) {
   std::string text = "weights " + weights["path"].get<std::string>() + "\n";
   std::string kinds;
   if (!weights["kinds"].is_null()) {
-    for (const auto& [key, kind] : weights["kinds"].items()) kinds += (kinds.empty() ? "" : ", ") + key + " " + kind.get<std::string>();
+    for (const auto& [key, kind] : weights["kinds"].items())
+      kinds += (kinds.empty() ? "" : ", ") + key + " " + kind.get<std::string>();
   }
   text += line("kinds", kinds.empty() ? "other tensors than trained weights alone" : kinds);
   text += line("XXH3-128", weights["xxh3"].get<std::string>());
@@ -100,7 +102,8 @@ std::string weights_text(const Json& weights) {
   }
   text += "tensors\n";
   for (const Json& tensor : weights["tensors"]) {
-    std::string what = tensor["dtype"].get<std::string>() + " " + tensor["shape"].dump() + "  norm " + number(tensor["norm"]);
+    std::string what =
+        tensor["dtype"].get<std::string>() + " " + tensor["shape"].dump() + "  norm " + number(tensor["norm"]);
     if (tensor.contains("min")) what += ", from " + number(tensor["min"]) + " to " + number(tensor["max"]);
     const std::string name = tensor["name"].get<std::string>();
     text += line(name + std::string(name.size() < 24 ? 24 - name.size() : 0, ' '), what);

@@ -108,7 +108,8 @@ TEST(PublicNames, WhatThePublicCodeCannotHoldIsRefusedByName) {
   EXPECT_THAT(refusal(linear), AllOf(HasSubstr("linear mapping"), HasSubstr("uniform_mean")));  // both at once
 
   TensorMap mapping_alone, aligner_alone;
-  for (const auto& [name, tensor] : some_weights()) (name.starts_with("mapping.") ? mapping_alone : aligner_alone)[name] = tensor;
+  for (const auto& [name, tensor] : some_weights())
+    (name.starts_with("mapping.") ? mapping_alone : aligner_alone)[name] = tensor;
   EXPECT_THAT(refusal(mapping_alone), HasSubstr("no aligner"));
   EXPECT_THAT(refusal(aligner_alone), HasSubstr("no mapping"));
 
@@ -120,7 +121,8 @@ TEST(PublicNames, WhatThePublicCodeCannotHoldIsRefusedByName) {
 TEST(PublicNames, LayersThatDoNotFitAreRefused) {
   EXPECT_THAT(refusal(some_weights(), {0, 1, 2}), AllOf(HasSubstr("[0, 1, 2]"), HasSubstr("F32 [2]")));
   EXPECT_THAT(refusal(some_weights(), {1, 1}), HasSubstr("each once"));
-  EXPECT_THAT(import_refusal(to_public(some_weights(), {0, 4}), {0, 3}), AllOf(HasSubstr("[0, 4]"), HasSubstr("[0, 3]")));
+  EXPECT_THAT(import_refusal(to_public(some_weights(), {0, 4}), {0, 3}),
+              AllOf(HasSubstr("[0, 4]"), HasSubstr("[0, 3]")));
 }
 
 TEST(PublicNames, UnknownMissingAndMisshapenOnesAreAllNamed) {
@@ -178,7 +180,9 @@ TEST(ForeignWeights, APickledFileIsRefusedWithItsConverter) {
   const TemporaryFolder folder;
   for (const char* begin : {"PK\x03\x04 and more", "\x80\x02 and more"}) {
     const auto path = write_bytes(folder / "pytorch_model.bin", begin);
-    const auto refused = [&](const auto& place) { return message_of<CheckpointError>([&] { read_foreign(place, "", {}); }); };
+    const auto refused = [&](const auto& place) {
+      return message_of<CheckpointError>([&] { read_foreign(place, "", {}); });
+    };
     EXPECT_THAT(refused(path), AllOf(HasSubstr("pickled"), HasSubstr("convert_bin.py")));
     EXPECT_THAT(refused(folder.path()), AllOf(HasSubstr("pickled"), HasSubstr("convert_bin.py")));
   }

@@ -55,7 +55,8 @@ TEST(Compare, NotANumberIsEqualToItselfOnly) {
 }
 
 TEST(Compare, NamesAndShapes) {
-  const auto found = compare({{"a", at::ones({2})}, {"c", at::ones({2, 3})}}, {{"b", at::ones({2})}, {"c", at::ones({3, 2})}});
+  const auto found =
+      compare({{"a", at::ones({2})}, {"c", at::ones({2, 3})}}, {{"b", at::ones({2})}, {"c", at::ones({3, 2})}});
   ASSERT_EQ(found.size(), 3U);
   EXPECT_EQ(found[0].form_b, "");
   EXPECT_EQ(found[1].form_a, "");
@@ -66,27 +67,33 @@ TEST(Compare, NamesAndShapes) {
 
 TEST(Average, IsSummedInDoublePrecision) {
   // In float32 the one would be lost beside 2^25, and the sum of the three would be 0.
-  const std::vector<TensorMap> sets{
-      {{"x", at::tensor({33554432.0F, 1.0F})}}, {{"x", at::tensor({1.0F, 2.0F})}}, {{"x", at::tensor({-33554432.0F, 6.0F})}}};
+  const std::vector<TensorMap> sets{{{"x", at::tensor({33554432.0F, 1.0F})}},
+                                    {{"x", at::tensor({1.0F, 2.0F})}},
+                                    {{"x", at::tensor({-33554432.0F, 6.0F})}}};
   const at::Tensor mean = average(sets, {"a", "b", "c"}).at("x");
   EXPECT_TRUE(mean.equal(at::tensor({1.0F / 3.0F, 3.0F}))) << mean;
 }
 
 TEST(Average, KeepsTheType) {
-  const TensorMap a{{"x", at::tensor({1.0F, 3.0F}).to(at::kBFloat16)}}, b{{"x", at::tensor({2.0F, 5.0F}).to(at::kBFloat16)}};
+  const TensorMap a{{"x", at::tensor({1.0F, 3.0F}).to(at::kBFloat16)}},
+      b{{"x", at::tensor({2.0F, 5.0F}).to(at::kBFloat16)}};
   EXPECT_TRUE(average({a, b}, {"a", "b"}).at("x").equal(at::tensor({1.5F, 4.0F}).to(at::kBFloat16)));
 }
 
 TEST(Average, EveryTensorThatDoesNotFitIsNamed) {
-  const TensorMap a{{"gone", at::ones({1})}, {"ids", at::ones({1}, at::kLong)}, {"shape", at::ones({2, 3})}, {"type", at::ones({1})}};
+  const TensorMap a{
+      {"gone", at::ones({1})}, {"ids", at::ones({1}, at::kLong)}, {"shape", at::ones({2, 3})}, {"type", at::ones({1})}};
   const TensorMap b{{"ids", at::ones({1}, at::kLong)},
                     {"new", at::ones({1})},
                     {"shape", at::ones({3, 2})},
                     {"type", at::ones({1}, at::kHalf)}};
-  EXPECT_THAT(message_of<CheckpointError>([&] { average({a, b}, {"A.st", "B.st"}); }),
-              AllOf(HasSubstr("'gone': missing in B.st"), HasSubstr("'new': missing in A.st"),
-                    HasSubstr("'shape': F32 [2, 3] in A.st, F32 [3, 2] in B.st"),
-                    HasSubstr("'type': F32 [1] in A.st, F16 [1] in B.st"), HasSubstr("'ids': I64 [1] holds no floating")));
+  EXPECT_THAT(
+      message_of<CheckpointError>([&] {
+        average({a, b}, {"A.st", "B.st"});
+      }),
+      AllOf(HasSubstr("'gone': missing in B.st"), HasSubstr("'new': missing in A.st"),
+            HasSubstr("'shape': F32 [2, 3] in A.st, F32 [3, 2] in B.st"),
+            HasSubstr("'type': F32 [1] in A.st, F16 [1] in B.st"), HasSubstr("'ids': I64 [1] holds no floating")));
 }
 
 }  // namespace

@@ -84,7 +84,8 @@ TEST(Verification, ABrokenManifestIsNamed) {
     EXPECT_THAT(checkpoint.problems(), ElementsAre(HasSubstr("manifest.json"))) << text;
   }
   write_bytes(checkpoint.folder / "manifest.json", R"({"files": {"state.json": 3, "weights.safetensors": {}}})");
-  EXPECT_THAT(checkpoint.problems(), ElementsAre(HasSubstr("'state.json' lacks"), HasSubstr("'weights.safetensors' lacks")));
+  EXPECT_THAT(checkpoint.problems(),
+              ElementsAre(HasSubstr("'state.json' lacks"), HasSubstr("'weights.safetensors' lacks")));
   write_bytes(checkpoint.folder / "manifest.json", R"({"files": {"../state.json": {"bytes": 3, "xxh3": ""}}})");
   EXPECT_THAT(checkpoint.problems()[0], HasSubstr("'../state.json' is not the name of a file in the folder"));
   std::filesystem::remove(checkpoint.folder / "manifest.json");
@@ -95,7 +96,8 @@ TEST(Verification, NotANumberAndInfinityAreFoundInAllTypes) {
   for (const auto type : {at::kFloat, at::kHalf, at::kBFloat16, at::kDouble, at::kFloat8_e5m2}) {
     for (const float bad : {std::numeric_limits<float>::quiet_NaN(), -std::numeric_limits<float>::infinity()}) {
       const Checkpoint checkpoint(at::tensor({1.0F, bad, 2.0F, bad}).to(type));
-      EXPECT_THAT(checkpoint.problems(), ElementsAre(AllOf(HasSubstr("'x'"), HasSubstr("2 of 4"), HasSubstr("element 1"))))
+      EXPECT_THAT(checkpoint.problems(),
+                  ElementsAre(AllOf(HasSubstr("'x'"), HasSubstr("2 of 4"), HasSubstr("element 1"))))
           << type;
     }
   }
