@@ -3,7 +3,6 @@
 #include <CLI/CLI.hpp>
 #include <functional>
 #include <iostream>
-#include <system_error>
 
 #include "launch/checkpoint_commands.h"
 #include "launch/failure.h"
@@ -114,12 +113,6 @@ class CommandLine {
   ImportArguments import_;
 };
 
-int fail(int code, const std::string& text) {
-  std::cout << std::flush;
-  std::cerr << "layalign-checkpoint: " << text << std::endl;
-  return code;
-}
-
 int main(int argc, char** argv) {
   CommandLine line;
   try {
@@ -129,11 +122,11 @@ int main(int argc, char** argv) {
   }
   try {
     return line.chosen();
-  } catch (const std::system_error& error) {  // a folder that cannot be read; 1 would be diff's "they differ"
-    return fail(kInputOutput, error.what());
   } catch (...) {
     const auto [code, text] = describe(std::current_exception());
-    return fail(code, text);
+    std::cout << std::flush;
+    std::cerr << "layalign-checkpoint: " << text << std::endl;
+    return code;
   }
 }
 

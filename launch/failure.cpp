@@ -5,6 +5,7 @@
 #include <iostream>
 #include <map>
 #include <new>
+#include <system_error>
 #include <vector>
 
 #include "checkpoints_tools/error.h"
@@ -48,6 +49,8 @@ std::pair<int, std::string> describe(const std::exception_ptr& error) {
     return {kDiverged, failure.what()};
   } catch (const c10::Error& failure) {
     return {kOther, failure.what_without_backtrace()};
+  } catch (const std::system_error& failure) {  // a file or folder that cannot be read or written
+    return {kInputOutput, failure.what()};
   } catch (const std::bad_alloc&) {
     return {kOther, "out of memory: lower micro_batch, or raise parallel.tensor"};
   } catch (const std::exception& failure) {
