@@ -195,8 +195,9 @@ void read_msvamp(const configs::CorpusConfig& config, const fs::path& folder_or_
     for_each_jsonl(path, [&](const JsonRecord& record) {
       // The English file has the English question as m_query alone.
       const std::string source = record.text("m_query");
-      const std::string english = language == "English" ? source : translate ? record.text("query") : "";
-      const std::string target = translate ? english : record.text("response");
+      const std::string target = !translate               ? record.text("response")
+                                 : language == "English" ? source
+                                                         : record.text("query");
       // The same line is the same problem in every language.
       builder->add({source, target, {}, "msvamp " + std::to_string(record.line), *index, file, record.line});
       return !builder->is_full(*index);

@@ -42,7 +42,7 @@ class TrainCommand {
     grid_ = start_grid(config_, process_);
     together([&] { experiment_ = trainer::prepare_experiment(config_); });
     together([&] { dist::require_agreement(*process_, experiment_.agreement()); });
-    if (is_finished()) return;
+    if (is_finished(/*tell_changes=*/true)) return;
     train(threads);
   }
 
@@ -60,17 +60,15 @@ class TrainCommand {
   }
 
   /// Looks at the output folder: on the first rank, for all.
-  bool is_finished() {
+  bool is_finished(bool tell_changes) {
     bool finished = false;
     together([&] {
       if (process_->world_rank() != 0) return;
       std::vector<std::string> changed;
       const trainer::RunFolder folder(config_.output, config_.stages);
       finished = trainer::inspect_run(folder, config_, &changed) == trainer::RunState::kFinished;
-      if (!changes_told_) {
-        for (const auto& difference : changed) trainer::log_info("changed since the run began: " + difference);
-      }
-      changes_told_ = true;
+      if (!tell_changes) changed.clear();
+      for (const auto& difference : changed) trainer::log_info("changed since the run began: " + difference);
       if (finished) {
         trainer::log_info(config_.output + ": this run is finished; nothing was changed. Choose another output to train again");
       }
@@ -87,7 +85,7 @@ class TrainCommand {
     together([&] {
       if (grid_.world_rank == 0) lock.emplace(folder);
     });
-    if (is_finished()) return;  // looked at again: until now another run could write here
+    if (is_finished(/*tell_changes=*/false)) return;  // looked at again: until now another run could write here
     training.find_checkpoint();
     together([&] {
       if (grid_.world_rank == 0) trainer::begin_run(folder, config_);
@@ -106,7 +104,6 @@ class TrainCommand {
   configs::RunConfig config_;
   dist::ProcessGrid grid_;
   trainer::Experiment experiment_;
-  bool changes_told_ = false;
 };
 
 int main(int argc, char** argv) {

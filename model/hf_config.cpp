@@ -26,6 +26,16 @@ constexpr std::initializer_list<const char*> kHarmless = {
 
 }  // namespace
 
+std::optional<std::vector<int64_t>> parse_token_ids(const nlohmann::json& field) {
+  std::vector<int64_t> ids;
+  if (field.is_null()) return ids;
+  for (const auto& id : field.is_array() ? field : nlohmann::json::array({field})) {
+    if (!id.is_number_integer() || id.get<int64_t>() < 0) return std::nullopt;
+    ids.push_back(id.get<int64_t>());
+  }
+  return ids;
+}
+
 HfConfig::HfConfig(const std::filesystem::path& folder) : folder_(folder) {
   const auto path = folder / "config.json";
   if (!std::filesystem::is_directory(folder)) {
@@ -97,14 +107,9 @@ std::optional<int64_t> HfConfig::token_id(const std::string& key) {
 }
 
 std::vector<int64_t> HfConfig::token_ids(const std::string& key) {
-  const auto& field = value(key);
-  if (field.is_null()) return {};
-  std::vector<int64_t> ids;
-  for (const auto& id : field.is_array() ? field : nlohmann::json::array({field})) {
-    if (!id.is_number_integer() || id.get<int64_t>() < 0) wrong_type(key, "a token id");
-    ids.push_back(id.get<int64_t>());
-  }
-  return ids;
+  const auto ids = parse_token_ids(value(key));
+  if (!ids) wrong_type(key, "a token id");
+  return *ids;
 }
 
 void HfConfig::refuse(const std::string& key, const std::string& why) const {

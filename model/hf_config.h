@@ -11,6 +11,9 @@
 
 namespace layalign::model {
 
+/// The token ids of a field: those of a list, or a single one; null: none. Nothing where it is none of these.
+std::optional<std::vector<int64_t>> parse_token_ids(const nlohmann::json& field);
+
 /// A Hugging Face config.json, read strictly: every field is either used, known to change nothing in a forward pass, or
 /// refused by name. Reads the form of transformers 4 and that of transformers 5.
 class HfConfig {

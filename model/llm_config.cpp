@@ -33,16 +33,16 @@ std::optional<int64_t> read_sliding_window(HfConfig& config) {
 std::vector<int64_t> generation_eos_ids(const std::filesystem::path& folder) {
   const auto path = folder / "generation_config.json";
   if (!std::filesystem::exists(path)) return {};
+  nlohmann::json fields;
   try {
-    const auto fields = configs::parse_json(configs::read_text_file(path), path.string());
-    const auto eos = fields.value("eos_token_id", nlohmann::json());
-    if (eos.is_null()) return {};
-    return eos.is_array() ? eos.get<std::vector<int64_t>>() : std::vector<int64_t>{eos.get<int64_t>()};
-  } catch (const configs::JsonError& error) {
+    fields = configs::parse_json(configs::read_text_file(path), path.string());
+  } catch (const std::exception& error) {
     throw ModelError(error.what());
-  } catch (const std::exception&) {
-    throw ModelError(path.string() + ": field 'eos_token_id' is neither a token id nor a list of them");
   }
+  if (!fields.is_object()) throw ModelError(path.string() + ": expected a JSON object");
+  const auto ids = parse_token_ids(fields.value("eos_token_id", nlohmann::json()));
+  if (!ids) throw ModelError(path.string() + ": field 'eos_token_id' is neither a token id nor a list of them");
+  return *ids;
 }
 
 }  // namespace

@@ -24,12 +24,11 @@ T5Config T5Config::read(HfConfig& config, const std::vector<std::string>& ignore
   const bool is_mt5 = config.model_type() == "mt5";
   const auto projection = config.text_or("feed_forward_proj", is_mt5 ? "gated-gelu" : "relu");
   t5.gated = projection.starts_with("gated-");
-  const auto name = t5.gated ? projection.substr(6) : projection;
   // transformers reads the gated-gelu of T5 v1.1 and mT5 as the tanh form.
-  t5.activation = activation_of(projection == "gated-gelu" ? "gelu_new" : name, config, "feed_forward_proj");
+  const std::string name = projection == "gated-gelu" ? "gelu_new" : t5.gated ? projection.substr(6) : projection;
+  t5.activation = activation_of(name, config, "feed_forward_proj");
   // Two fields restate feed_forward_proj, and transformers believes them.
-  const std::string restated = projection == "gated-gelu" ? "gelu_new" : name;
-  if (config.text_or("dense_act_fn", restated) != restated) config.refuse("dense_act_fn", "feed_forward_proj says " + restated);
+  if (config.text_or("dense_act_fn", name) != name) config.refuse("dense_act_fn", "feed_forward_proj says " + name);
   if (config.flag_or("is_gated_act", t5.gated) != t5.gated) config.refuse("is_gated_act", "feed_forward_proj says otherwise");
   if (t5.buckets < 4) config.refuse("relative_attention_num_buckets", "at least 4 are needed");
   const int64_t D = t5.info.width, inner = t5.heads * t5.head_dim;
