@@ -27,19 +27,6 @@ std::string non_finite(const at::Tensor& tensor) {
          " values are NaN or infinite, the first is element " + std::to_string(bad.nonzero()[0].item<int64_t>());
 }
 
-/// What differs between a file and its entry in the manifest; empty where nothing does.
-std::string mismatch(const fs::path& path, const nlohmann::json& entry) {
-  if (!fs::exists(path)) return "missing, but the manifest lists it";
-  const auto bytes = entry.at("bytes").get<uint64_t>();
-  const auto hash = entry.at("xxh3").get<std::string>();
-  if (const uint64_t size = fs::file_size(path); size != bytes) {
-    return "damaged: has " + std::to_string(size) + " bytes, the manifest says " + std::to_string(bytes) +
-           (size < bytes ? ": truncated" : "");
-  }
-  const std::string got = xxh3_hex(MappedFile(path).bytes());
-  return got == hash ? "" : "damaged: its XXH3-128 is " + got + ", the manifest says " + hash;
-}
-
 void check_listed(const fs::path& folder, const std::string& name, const nlohmann::json& entry,
                   std::vector<std::string>& problems) {
   const fs::path path = folder / name;
@@ -49,7 +36,7 @@ void check_listed(const fs::path& folder, const std::string& name, const nlohman
     return;
   }
   try {
-    const std::string wrong = mismatch(path, entry);
+    const std::string wrong = manifest_mismatch(path, entry);
     if (!wrong.empty()) return problems.push_back(path.string() + ": " + wrong);
   } catch (const CheckpointError& error) {
     return problems.push_back(error.what());
@@ -65,6 +52,18 @@ void check_listed(const fs::path& folder, const std::string& name, const nlohman
 }
 
 }  // namespace
+
+std::string manifest_mismatch(const fs::path& path, const nlohmann::json& entry) {
+  if (!fs::exists(path)) return "missing, but the manifest lists it";
+  const auto bytes = entry.at("bytes").get<uint64_t>();
+  const auto hash = entry.at("xxh3").get<std::string>();
+  if (const uint64_t size = fs::file_size(path); size != bytes) {
+    return "damaged: has " + std::to_string(size) + " bytes, the manifest says " + std::to_string(bytes) +
+           (size < bytes ? ": truncated" : "");
+  }
+  const std::string got = xxh3_hex(MappedFile(path).bytes());
+  return got == hash ? "" : "damaged: its XXH3-128 is " + got + ", the manifest says " + hash;
+}
 
 std::vector<std::string> weights_problems(const fs::path& path) {
   std::vector<std::string> problems;

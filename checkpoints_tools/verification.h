@@ -1,6 +1,7 @@
 #pragma once
 
 #include <filesystem>
+#include <nlohmann/json_fwd.hpp>
 #include <string>
 #include <vector>
 
@@ -10,6 +11,10 @@ namespace layalign::checkpoints_tools {
 
 /// What is wrong with a file of weights: its format, and every tensor with NaN or infinite values.
 std::vector<std::string> weights_problems(const std::filesystem::path& file);
+
+/// What differs between a file and its entry {"bytes": n, "xxh3": "..."} in a manifest; empty where nothing does. Does not
+/// begin with the path. Errors: CheckpointError, std::system_error, and those of the JSON library for another entry.
+std::string manifest_mismatch(const std::filesystem::path& file, const nlohmann::json& entry);
 
 /// What is wrong with a folder whose manifest.json lists `files`: {NAME: {"bytes": n, "xxh3": "..."}}. Every byte of
 /// every listed file is read and compared; a file that is missing or that the manifest does not list is a problem too,

@@ -2,7 +2,6 @@
 
 #include <nlohmann/json.hpp>
 
-#include "checkpoints_tools/hash.h"
 #include "configs/reader.h"
 #include "dist/agreement.h"
 #include "launch/eval_arguments.h"
@@ -79,15 +78,13 @@ class EvalCommand {
 
   /// What the answers depend on: an interrupted evaluation goes on only where nothing of it has changed.
   nlohmann::json identity() const {
-    const auto masters = trainables_->masters().to(at::kCPU).contiguous();
     const auto& experiment = plan_.experiment;
     const auto& sampling = plan_.generation.sampling;
     return {{"encoder", models_.encoder->fingerprint()},
             {"llm", models_.llm->fingerprint()},
             {"encoder_tokenizer", experiment.encoder_tokenizer_fingerprint},
             {"llm_tokenizer", experiment.llm_tokenizer_fingerprint},
-            {"trainables",
-             checkpoints_tools::xxh3_hex({static_cast<const std::byte*>(masters.const_data_ptr()), masters.nbytes()})},
+            {"trainables", trainer::trainables_hash(trainables_->masters())},
             {"encoder_layers", experiment.encoder_layers},
             {"language_layers", experiment.language_layers},
             {"prompt", plan_.stage().prompt},
@@ -122,7 +119,7 @@ class EvalCommand {
     if (is_first()) scores.write(arguments_.limit);
   }
 
-  std::vector<trainer::PerplexityReport> measure_perplexity(const trainer::Answering& answering) const {
+  std::vector<trainer::PerplexityReport> measure_perplexity(const trainer::Answering& answering) {
     std::vector<trainer::PerplexityReport> reports;
     const auto& [stage, indices] = *plan_.held_out;
     for (const auto mode : plan_.modes) {
@@ -150,7 +147,7 @@ class EvalCommand {
   dist::ProcessGrid grid_;
   EvalPlan plan_;
   trainer::FrozenModels models_;
-  mutable std::optional<model::Trainables> trainables_;
+  std::optional<model::Trainables> trainables_;
 };
 
 int main(int argc, char** argv) {

@@ -163,23 +163,11 @@ std::string adapter_card(const AdapterDescription& adapter) {
 void export_adapter(const fs::path& folder, const AdapterDescription& adapter,
                     const checkpoints_tools::TensorMap& tensors) {
   check_free(folder);
-  fs::path temporary = folder.has_filename() ? folder : folder.parent_path();
-  const fs::path target = temporary;
-  temporary += ".tmp";
-  as_io_error([&] {
-    fs::remove_all(temporary);
-    fs::create_directories(temporary);
-    try {
-      checkpoints_tools::write_safetensors(temporary / "adapter.safetensors", checkpoints_tools::as_list(tensors));
-      write_file_durably(temporary / "config.json", adapter_config(adapter));
-      write_file_durably(temporary / "README.md", adapter_card(adapter));
-      fs::rename(temporary, target);  // an empty folder of that name is replaced
-    } catch (...) {
-      std::error_code ignored;  // the first failure is the one to tell
-      fs::remove_all(temporary, ignored);
-      throw;
-    }
-    sync_to_disk(fs::absolute(target).parent_path());
+  const fs::path target = folder.has_filename() ? folder : folder.parent_path();
+  write_folder_durably(target, [&](const fs::path& made) {
+    checkpoints_tools::write_safetensors(made / "adapter.safetensors", checkpoints_tools::as_list(tensors));
+    write_file_durably(made / "config.json", adapter_config(adapter));
+    write_file_durably(made / "README.md", adapter_card(adapter));
   });
 }
 

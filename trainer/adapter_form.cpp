@@ -1,7 +1,6 @@
 #include "trainer/adapter_form.h"
 
 #include <algorithm>
-#include <numeric>
 #include <optional>
 
 #include "checkpoints_tools/error.h"
@@ -63,15 +62,12 @@ std::string layers_mismatch(const char* key, const std::vector<int64_t>& layers,
 }
 
 /// The layers that need no model folder; nothing where they do.
-std::optional<std::vector<int64_t>> plain_layers(const configs::LayerList& layers, int64_t count) {
+std::optional<std::vector<int64_t>> plain_layers(const configs::LayerList& layers, int64_t count, const char* key) {
   using Kind = configs::LayerList::Kind;
-  if (layers.kind == Kind::kList) return layers.list;
   if (layers.kind == Kind::kMiddle || layers.kind == Kind::kLast) return std::nullopt;
-  if (layers.kind == Kind::kFirst) count = layers.count;
-  if (count == 0) return std::nullopt;
-  std::vector<int64_t> result(static_cast<size_t>(count));
-  std::iota(result.begin(), result.end(), 0);
-  return result;
+  if (count == 0 && (layers.kind == Kind::kDefault || layers.kind == Kind::kAll)) return std::nullopt;
+  // Too many of them are a mismatch, which is told with all others.
+  return resolve_layers(layers, std::max(count, layers.count), count, key);
 }
 
 }  // namespace
@@ -133,8 +129,8 @@ void check_kinds(const configs::RunConfig& config, const model::TrainableSizes& 
 AdapterLayers resolve_layers(const configs::RunConfig& config, const model::TrainableSizes& sizes) {
   AdapterLayers layers;
   if (sizes.aligner == AlignerKind::kNone) return layers;
-  const auto encoder = plain_layers(config.model.encoder_layers, sizes.encoder_layers);
-  const auto language = plain_layers(config.model.language_layers, sizes.language_layers);
+  const auto encoder = plain_layers(config.model.encoder_layers, sizes.encoder_layers, "model.encoder_layers");
+  const auto language = plain_layers(config.model.language_layers, sizes.language_layers, "model.language_layers");
   if (encoder && language) {
     layers = {*encoder, *language};
   } else {

@@ -5,8 +5,9 @@
 #include <set>
 
 #include "checkpoints_tools/error.h"
-#include "checkpoints_tools/hash.h"
 #include "configs/strict_json.h"
+#include "trainer/run_folder.h"
+#include "trainer/trainables_file.h"
 
 namespace layalign::trainer {
 namespace {
@@ -62,7 +63,7 @@ void add_benchmarks(const fs::path& folder, std::vector<AdapterScore>& scores) {
 
 /// The held-out perplexity at the end of the stage whose trainables are `weights`.
 void add_perplexity(const fs::path& run, const fs::path& weights, std::vector<AdapterScore>& scores) {
-  const fs::path path = run / "summary.json";
+  const fs::path path = run / RunFolder::kSummary;
   if (!fs::exists(path)) return;
   read_results(path, [&](const std::string& text) {
     const nlohmann::json json = configs::parse_json(text, path.string());
@@ -79,23 +80,24 @@ void add_perplexity(const fs::path& run, const fs::path& weights, std::vector<Ad
   });
 }
 
-}  // namespace
-
-std::string trainables_hash(const checkpoints_tools::TensorMap& tensors, const model::TrainableSizes& sizes) {
-  std::vector<at::Tensor> flat;
-  for (const auto& [name, shape] : model::trainable_layout(sizes))
-    flat.push_back(tensors.at(name).to(at::kFloat).flatten());
-  const at::Tensor masters = at::cat(flat);
-  return checkpoints_tools::xxh3_hex({static_cast<const std::byte*>(masters.const_data_ptr()), masters.nbytes()});
+/// The tensors as the flat buffer of a training has them.
+at::Tensor flat_of(const checkpoints_tools::TensorMap& tensors, const model::TrainableSizes& sizes) {
+  std::vector<at::Tensor> parts;
+  for (const auto& [name, shape] : model::trainable_layout(sizes)) {
+    parts.push_back(tensors.at(name).to(at::kFloat).flatten());
+  }
+  return at::cat(parts);
 }
+
+}  // namespace
 
 std::vector<AdapterScore> find_scores(const CheckpointPlace& place, const checkpoints_tools::TensorMap& tensors,
                                       const model::TrainableSizes& sizes) {
   std::vector<AdapterScore> scores;
   const fs::path run = place.run();
   if (run.empty()) return scores;
-  const fs::path evaluation = run / "evaluation";
-  if (is_of_weights(evaluation, trainables_hash(tensors, sizes))) add_benchmarks(evaluation / "layalign", scores);
+  const fs::path evaluation = run / RunFolder::kEvaluation;
+  if (is_of_weights(evaluation, trainables_hash(flat_of(tensors, sizes)))) add_benchmarks(evaluation / "layalign", scores);
   add_perplexity(run, place.weights(), scores);
   return scores;
 }

@@ -19,9 +19,6 @@ struct AdapterScore {
   int64_t samples = 0;  ///< 0: not known
 };
 
-/// The hash by which layalign-eval knows trained weights: outputs.jsonl, identity.trainables.
-std::string trainables_hash(const checkpoints_tools::TensorMap& tensors, const model::TrainableSizes& sizes);
-
 /// The scores of the weights in the run that they lie in: benchmarks that layalign-eval scored in RUN/evaluation/ with
 /// exactly these weights (mode layalign), and the held-out perplexity that summary.json has for the end of a stage.
 /// None where there are none, and of other weights none. Errors: CheckpointError for a file of results that cannot be

@@ -44,7 +44,7 @@ std::vector<CheckedItem> check_all(const CheckpointPlace& place) {
   if (place.kind() == PlaceKind::kRun) items.push_back(check_config(place.run_config()));
   for (const fs::path& stage : place.stages()) {
     for (const fs::path& checkpoint : checkpoints_of(stage)) items.push_back(check_checkpoint(checkpoint));
-    for (const char* name : {RunFolder::kTrainables, "best.safetensors"}) {
+    for (const char* name : {RunFolder::kTrainables, RunFolder::kBest}) {
       if (fs::exists(stage / name)) items.push_back(check_weights(stage / name));
     }
   }

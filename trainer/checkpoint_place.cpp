@@ -1,8 +1,6 @@
 #include "trainer/checkpoint_place.h"
 
 #include <algorithm>
-#include <map>
-#include <string_view>
 
 #include "checkpoints_tools/error.h"
 #include "trainer/run_folder.h"
@@ -16,23 +14,6 @@ namespace fs = std::filesystem;
 using checkpoints_tools::CheckpointError;
 
 constexpr const char* kAdapterWeights = "adapter.safetensors";
-constexpr const char* kConfig = "config.yaml";
-constexpr std::string_view kStep = "step-";
-
-bool is_digits(std::string_view text) {
-  return !text.empty() && text.size() < 16 && text.find_first_not_of("0123456789") == text.npos;
-}
-
-bool is_checkpoint_name(const std::string& name) {
-  return name.starts_with(kStep) && name.size() == kStep.size() + 8 && is_digits(name.substr(kStep.size()));
-}
-
-/// The number of a stage's folder, such as 2 of "2-task"; 0 where it is none.
-int64_t stage_number(const fs::path& folder) {
-  const std::string name = folder.filename().string();
-  const size_t dash = name.find('-');
-  return dash != name.npos && is_digits(name.substr(0, dash)) ? std::stoll(name.substr(0, dash)) : 0;
-}
 
 /// Without dots and a slash at its end, so that its parents are those on the disk.
 fs::path whole_path(const fs::path& path) {
@@ -47,11 +28,11 @@ PlaceKind kind_of(const fs::path& path) {
   if (name.ends_with(".tmp")) {
     throw CheckpointError(path.string() + ": was never finished (its name ends in .tmp); take another checkpoint");
   }
-  if (is_checkpoint_name(name) || fs::exists(path / "manifest.json")) return PlaceKind::kCheckpoint;
+  if (is_step_folder(name) || fs::exists(path / "manifest.json")) return PlaceKind::kCheckpoint;
   if (fs::exists(path / kAdapterWeights)) return PlaceKind::kAdapter;
-  if (fs::exists(path / kConfig)) return PlaceKind::kRun;
+  if (fs::exists(path / RunFolder::kConfig)) return PlaceKind::kRun;
   if (fs::exists(path / RunFolder::kTrainables) || !checkpoints_of(path).empty() ||
-      stage_number(whole_path(path)) > 0) {
+      stage_number(whole_path(path).filename().string()) > 0) {
     return PlaceKind::kStage;
   }
   throw CheckpointError(
@@ -68,8 +49,8 @@ fs::path CheckpointPlace::stage() const {
   if (kind_ == PlaceKind::kStage) return path_;
   if (kind_ == PlaceKind::kRun || kind_ == PlaceKind::kAdapter) return {};
   fs::path parent = whole_path(path_).parent_path();
-  if (is_checkpoint_name(parent.filename().string())) parent = parent.parent_path();  // a file of a checkpoint
-  return stage_number(parent) > 0 ? parent : fs::path();
+  if (is_step_folder(parent.filename().string())) parent = parent.parent_path();  // a file of a checkpoint
+  return stage_number(parent.filename().string()) > 0 ? parent : fs::path();
 }
 
 fs::path CheckpointPlace::run() const {
@@ -77,24 +58,19 @@ fs::path CheckpointPlace::run() const {
   const fs::path folder = stage();
   if (folder.empty()) return {};
   const fs::path parent = whole_path(folder).parent_path();
-  return fs::exists(parent / kConfig) ? parent : fs::path();
+  return fs::exists(parent / RunFolder::kConfig) ? parent : fs::path();
 }
 
 fs::path CheckpointPlace::run_config() const {
   const fs::path folder = run();
-  return folder.empty() ? fs::path() : folder / kConfig;
+  return folder.empty() ? fs::path() : folder / RunFolder::kConfig;
 }
 
 std::vector<fs::path> CheckpointPlace::stages() const {
   if (kind_ == PlaceKind::kStage) return {path_};
   if (kind_ != PlaceKind::kRun) return {};
-  std::map<int64_t, fs::path> found;
-  for (const fs::directory_entry& entry : fs::directory_iterator(path_)) {
-    const int64_t number = entry.is_directory() ? stage_number(entry.path()) : 0;
-    if (number > 0) found.emplace(number, entry.path());
-  }
   std::vector<fs::path> folders;
-  for (const auto& [number, folder] : found) folders.push_back(folder);
+  for (const auto& [number, folder] : stage_folders(path_)) folders.push_back(folder);
   return folders;
 }
 
@@ -120,16 +96,13 @@ fs::path CheckpointPlace::checkpoint() const {
 
 checkpoints_tools::TensorMap read_weights(const CheckpointPlace& place) {
   const fs::path file = place.weights();
-  if (is_checkpoint_name(file.parent_path().filename().string())) load_training_state(file.parent_path());
+  if (is_step_folder(file.parent_path().filename().string())) load_training_state(file.parent_path());
   return checkpoints_tools::read_tensors(file);
 }
 
 std::vector<fs::path> checkpoints_of(const fs::path& stage) {
   std::vector<fs::path> found;
-  for (const fs::directory_entry& entry : fs::directory_iterator(stage)) {
-    if (entry.is_directory() && is_checkpoint_name(entry.path().filename().string())) found.push_back(entry.path());
-  }
-  std::ranges::sort(found);
+  for (const auto& [step, folder] : step_folders(stage)) found.insert(found.begin(), folder);
   return found;
 }
 

@@ -136,7 +136,7 @@ Json stage_report(const fs::path& folder) {
   for (const fs::path& checkpoint : checkpoints_of(folder)) checkpoints.push_back(checkpoint.filename().string());
   return {{"name", folder.filename().string()},
           {"finished", fs::exists(folder / RunFolder::kTrainables)},
-          {"best", fs::exists(folder / "best.safetensors")},
+          {"best", fs::exists(folder / RunFolder::kBest)},
           {"checkpoints", checkpoints}};
 }
 
@@ -175,7 +175,7 @@ Json checkpoint_report(const CheckpointPlace& place) {
   }
   bool has_weights = true, has_checkpoint = place.kind() == PlaceKind::kCheckpoint;
   if (place.kind() == PlaceKind::kStage || place.kind() == PlaceKind::kRun) {
-    if (place.kind() == PlaceKind::kRun) report["finished"] = fs::exists(place.path() / "summary.json");
+    if (place.kind() == PlaceKind::kRun) report["finished"] = fs::exists(place.path() / RunFolder::kSummary);
     has_weights = false;
     for (const fs::path& stage : place.stages()) {
       const Json& entry = report["stages"].emplace_back(stage_report(stage));

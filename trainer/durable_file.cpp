@@ -4,6 +4,7 @@
 #include <unistd.h>
 
 #include <cerrno>
+#include <cstdio>
 #include <cstring>
 
 #include "checkpoints_tools/atomic_file.h"
@@ -11,6 +12,8 @@
 
 namespace layalign::trainer {
 namespace {
+
+namespace fs = std::filesystem;
 
 [[noreturn]] void fail(const char* what, const std::filesystem::path& path) {
   const std::string reason = std::strerror(errno);
@@ -26,7 +29,37 @@ struct Descriptor {
   }
 };
 
+/// Puts a whole folder in its place, where an older one of that name may lie.
+void replace_folder(const fs::path& temporary, const fs::path& target) {
+  if (!fs::exists(target)) {
+    fs::rename(temporary, target);
+  } else if (::renameat2(AT_FDCWD, temporary.c_str(), AT_FDCWD, target.c_str(), RENAME_EXCHANGE) != 0) {
+    // Network file systems cannot exchange two names at once.
+    fs::remove_all(target);
+    fs::rename(temporary, target);
+  }
+  sync_to_disk(fs::absolute(target).parent_path());
+  fs::remove_all(temporary);
+}
+
 }  // namespace
+
+void write_folder_durably(const fs::path& target, const std::function<void(const fs::path& folder)>& write) {
+  fs::path temporary = target;
+  temporary += ".tmp";
+  as_io_error([&] {
+    fs::remove_all(temporary);
+    try {
+      fs::create_directories(temporary);
+      write(temporary);
+    } catch (...) {
+      std::error_code ignored;  // the first failure is the one to tell
+      fs::remove_all(temporary, ignored);
+      throw;
+    }
+    replace_folder(temporary, target);
+  });
+}
 
 void write_all(int descriptor, std::string_view text, const std::filesystem::path& path) {
   while (!text.empty()) {

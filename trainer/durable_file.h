@@ -1,6 +1,7 @@
 #pragma once
 
 #include <filesystem>
+#include <functional>
 #include <string_view>
 #include <system_error>
 
@@ -29,6 +30,12 @@ auto as_io_error(Work work) -> decltype(work()) {
 /// Replaces the file by `text` so that a crash at any moment leaves the old content or the new one, never a mixture.
 /// Errors: IoError with the path; the old content is then untouched.
 void write_file_durably(const std::filesystem::path& path, std::string_view text);
+
+/// Makes a folder that is whole whenever the process is killed: `write` fills `TARGET.tmp` with files that are durable, which then gets
+/// the name, in place of an older folder of that name. Where `write` fails nothing is left behind.
+/// Errors: IoError; an older folder is then untouched.
+void write_folder_durably(const std::filesystem::path& target,
+                          const std::function<void(const std::filesystem::path& folder)>& write);
 
 /// Waits until a file or a folder is on the disk (fsync). A folder holds the names: sync it after a rename in it.
 /// Errors: IoError with the path.

@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <array>
 #include <cerrno>
+#include <charconv>
 #include <chrono>
 #include <cstring>
 #include <set>
@@ -37,7 +38,7 @@ bool is_harmless(std::string_view difference) {
 /// Refuses a folder without a config.yaml that holds anything but what a run leaves that was killed while it began, and
 /// an evaluation of the frozen LLM, which needs no run.
 void check_nothing_foreign(const RunFolder& folder) {
-  const std::set<fs::path> own{kLock, std::string("config.yaml") + kLeftover, RunFolder::kEvaluation};
+  const std::set<fs::path> own{kLock, std::string(RunFolder::kConfig) + kLeftover, RunFolder::kEvaluation};
   for (const fs::directory_entry& entry : fs::directory_iterator(folder.output())) {
     const fs::path name = entry.path().filename();
     const bool is_stage =
@@ -98,6 +99,22 @@ RunFolder::RunFolder(fs::path output, const std::vector<configs::StageConfig>& s
   for (const configs::StageConfig& stage : stages) {
     stages_.push_back(output_ / (std::to_string(stages_.size() + 1) + "-" + stage.name));
   }
+}
+
+std::map<int64_t, fs::path> stage_folders(const fs::path& run) {
+  std::map<int64_t, fs::path> stages;
+  for (const fs::directory_entry& entry : fs::directory_iterator(run)) {
+    const int64_t number = entry.is_directory() ? stage_number(entry.path().filename().string()) : 0;
+    if (number > 0) stages[number] = entry.path();
+  }
+  return stages;
+}
+
+int64_t stage_number(const std::string& folder_name) {
+  int64_t number = 0;
+  const char* const begin = folder_name.data();
+  const auto [end, error] = std::from_chars(begin, begin + folder_name.size(), number);
+  return error == std::errc() && number > 0 && std::string_view(end).starts_with('-') ? number : 0;
 }
 
 RunState inspect_run(const RunFolder& folder, const configs::RunConfig& config, std::vector<std::string>* changed) {

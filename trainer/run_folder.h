@@ -2,6 +2,7 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <map>
 #include <string>
 #include <vector>
 
@@ -28,21 +29,29 @@ class RunFolder {
   const std::filesystem::path& output() const { return output_; }
   /// Folders of the stages, in order.
   const std::vector<std::filesystem::path>& stages() const { return stages_; }
-  std::filesystem::path config() const { return output_ / "config.yaml"; }
+  std::filesystem::path config() const { return output_ / kConfig; }
   std::filesystem::path metrics() const { return output_ / "metrics.jsonl"; }
   std::filesystem::path evaluations() const { return output_ / "evaluations.jsonl"; }
-  std::filesystem::path summary() const { return output_ / "summary.json"; }
+  std::filesystem::path summary() const { return output_ / kSummary; }
   std::filesystem::path evaluation() const { return output_ / kEvaluation; }
   std::filesystem::path trainables(int64_t stage_index) const { return stages_.at(stage_index) / kTrainables; }
-  std::filesystem::path best(int64_t stage_index) const { return stages_.at(stage_index) / "best.safetensors"; }
+  std::filesystem::path best(int64_t stage_index) const { return stages_.at(stage_index) / kBest; }
 
+  static constexpr const char* kConfig = "config.yaml";
+  static constexpr const char* kSummary = "summary.json";
   static constexpr const char* kTrainables = "trainables.safetensors";
+  static constexpr const char* kBest = "best.safetensors";
   static constexpr const char* kEvaluation = "evaluation";
 
  private:
   std::filesystem::path output_;
   std::vector<std::filesystem::path> stages_;
 };
+
+/// The stage folders "N-name" that lie in `run`, by their number N from 1, whatever the config says.
+std::map<int64_t, std::filesystem::path> stage_folders(const std::filesystem::path& run);
+/// The number N of a stage's folder "N-name"; 0 for another name.
+int64_t stage_number(const std::string& folder_name);
 
 enum class RunState {
   kFresh,     ///< nothing there yet

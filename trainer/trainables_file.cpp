@@ -1,10 +1,9 @@
 #include "trainer/trainables_file.h"
 
 #include <algorithm>
-#include <charconv>
-#include <map>
 #include <set>
 
+#include "checkpoints_tools/hash.h"
 #include "checkpoints_tools/safetensors.h"
 #include "trainer/durable_file.h"
 #include "trainer/run_folder.h"
@@ -17,13 +16,6 @@ using checkpoints_tools::CheckpointError;
 using checkpoints_tools::SafetensorsFile;
 
 constexpr const char* kInitPrefix = "init.";
-
-/// The number N of a stage's folder "N-name"; 0 for another name.
-int stage_number(const std::string& folder_name) {
-  int number = 0;
-  const auto [end, error] = std::from_chars(folder_name.data(), folder_name.data() + folder_name.size(), number);
-  return error == std::errc() && std::string_view(end).starts_with('-') ? number : 0;
-}
 
 /// "init." where the file holds the layout's names only so, else "".
 std::string prefix_of(const SafetensorsFile& file, const TrainableLayout& layout) {
@@ -69,11 +61,7 @@ std::string problems(const SafetensorsFile& file, const TrainableLayout& layout,
 TrainablesPlace find_trainables(const fs::path& path) {
   if (!fs::is_directory(path)) return {path, {}};
   if (fs::exists(path / RunFolder::kTrainables)) return {path / RunFolder::kTrainables, {}};
-  std::map<int, fs::path> stages;
-  for (const fs::directory_entry& entry : fs::directory_iterator(path)) {
-    const int number = stage_number(entry.path().filename().string());
-    if (number > 0 && entry.is_directory()) stages[number] = entry.path();
-  }
+  const auto stages = stage_folders(path);
   std::vector<std::string> unfinished;
   for (auto stage = stages.rbegin(); stage != stages.rend(); ++stage) {
     const fs::path file = stage->second / RunFolder::kTrainables;
@@ -82,6 +70,11 @@ TrainablesPlace find_trainables(const fs::path& path) {
   }
   throw CheckpointError(path.string() + ": no trained weights here; expected a safetensors file, a folder with " +
                         RunFolder::kTrainables + ", or the output folder of a run with a finished stage");
+}
+
+std::string trainables_hash(const at::Tensor& flat) {
+  const auto host = flat.to(at::kCPU).contiguous();
+  return checkpoints_tools::xxh3_hex({static_cast<const std::byte*>(host.const_data_ptr()), host.nbytes()});
 }
 
 int64_t layout_numel(const TrainableLayout& layout) {

@@ -24,6 +24,9 @@ std::vector<std::pair<std::string, at::Tensor>> split_flat(const TrainableLayout
 /// Errors: IoError with the path.
 void save_trainables(const std::filesystem::path& path, const TrainableLayout& layout, const at::Tensor& flat);
 
+/// What tells trained weights from others: XXH3-128 of the flat float32 buffer, on any device.
+std::string trainables_hash(const at::Tensor& flat);
+
 /// Where trained weights lie.
 struct TrainablesPlace {
   std::filesystem::path file;

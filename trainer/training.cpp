@@ -7,7 +7,6 @@
 #include <nlohmann/json.hpp>
 #include <utility>
 
-#include "checkpoints_tools/hash.h"
 #include "configs/error.h"
 #include "configs/paths.h"
 #include "dist/device.h"
@@ -32,11 +31,6 @@ std::string accuracy_rule(const configs::EvalConfig& eval) {
                         {"limit", eval.limit.value_or(0)},
                         {"max_new_tokens", eval.max_new_tokens}}
       .dump();
-}
-
-std::string hash_of(const at::Tensor& flat) {
-  const auto host = flat.to(at::kCPU).contiguous();
-  return checkpoints_tools::xxh3_hex({static_cast<const std::byte*>(host.const_data_ptr()), host.nbytes()});
 }
 
 }  // namespace
@@ -194,7 +188,7 @@ void Training::run_stage(const PreparedStage& stage) {
       progress->step(metrics);
     }
     evaluate_if_due(stage, last);
-    if (steps_done_ % config.parallel.check_replicas_every == 0) check_replicas();
+    if (steps_done_ % config.parallel.check_replicas_every == 0) check_trainables();
     if (last || steps_done_ % config.checkpoint.every == 0) save();
   }
   if (is_first()) {
@@ -316,7 +310,7 @@ double Training::score_benchmarks(const PreparedStage& stage) {
 }
 
 void Training::save() {
-  check_replicas();
+  check_trainables();
   if (!is_first()) return;
   metrics_->sync();
   evaluations_->sync();
@@ -342,13 +336,13 @@ void Training::save() {
   save_training_state(folder_.stages()[stage_index_], state, experiment_.config.checkpoint.keep);
 }
 
-void Training::check_replicas() const {
+void Training::check_trainables() const {
   if (!trainables_->masters().isfinite().all().item<bool>()) {  // the same on every rank
     throw DivergedError("the update of step " + std::to_string(steps_done_) +
                         " made trained weights infinite or NaN; they were not saved. Lower lr");
   }
   if (grid_.world_size == 1) return;
-  const auto hashes = grid_.process->all_gather(hash_of(trainables_->masters()));
+  const auto hashes = grid_.process->all_gather(trainables_hash(trainables_->masters()));
   std::string strays;
   for (size_t rank = 1; rank < hashes.size(); ++rank) {
     if (hashes[rank] != hashes[0]) strays += (strays.empty() ? "" : ", ") + std::to_string(rank);

@@ -58,7 +58,7 @@ class Training {
   double score_benchmarks(const PreparedStage& stage);
   void save();
   /// Errors: DivergedError for weights that are not finite; CommError where a rank's weights differ.
-  void check_replicas() const;
+  void check_trainables() const;
   bool is_first() const { return grid_.world_rank == 0; }
 
   const dist::ProcessGrid& grid_;

@@ -1,7 +1,5 @@
 #include "trainer/training_state.h"
 
-#include <fcntl.h>
-
 #include <algorithm>
 #include <array>
 #include <charconv>
@@ -12,7 +10,7 @@
 
 #include "checkpoints_tools/hash.h"
 #include "checkpoints_tools/mapped_file.h"
-#include "checkpoints_tools/safetensors.h"
+#include "checkpoints_tools/verification.h"
 #include "configs/strict_json.h"
 #include "trainer/durable_file.h"
 #include "trainer/run_folder.h"
@@ -29,8 +27,6 @@ constexpr const char* kOptimizer = "optimizer.safetensors";
 constexpr const char* kState = "state.json";
 constexpr const char* kManifest = "manifest.json";
 constexpr std::array<const char*, 3> kFiles{RunFolder::kTrainables, kOptimizer, kState};
-constexpr const char* kExpAvg = "exp_avg.";
-constexpr const char* kExpAvgSq = "exp_avg_sq.";
 
 std::string step_name(int64_t step) {
   std::array<char, 32> name{};
@@ -38,18 +34,12 @@ std::string step_name(int64_t step) {
   return name.data();
 }
 
-/// The step folders of a stage, newest first; unfinished ones (.tmp) are none.
-std::map<int64_t, fs::path, std::greater<>> step_folders(const fs::path& stage_folder) {
-  std::map<int64_t, fs::path, std::greater<>> folders;
-  if (!fs::is_directory(stage_folder)) return folders;
-  for (const fs::directory_entry& entry : fs::directory_iterator(stage_folder)) {
-    const std::string name = entry.path().filename().string();
-    int64_t step = 0;
-    if (!name.starts_with("step-")) continue;
-    std::from_chars(name.data() + 5, name.data() + name.size(), step);
-    if (name == step_name(step)) folders.emplace(step, entry.path());
-  }
-  return folders;
+/// The step of a folder "step-XXXXXXXX"; nothing for another name.
+std::optional<int64_t> step_of(const std::string& folder_name) {
+  int64_t step = 0;
+  if (!folder_name.starts_with("step-")) return std::nullopt;
+  std::from_chars(folder_name.data() + 5, folder_name.data() + folder_name.size(), step);
+  return folder_name == step_name(step) ? std::optional(step) : std::nullopt;
 }
 
 /// The names of optimizer.safetensors: both moments of every trainable.
@@ -131,25 +121,9 @@ std::string manifest_text(const fs::path& folder) {
 void verify_manifest(const fs::path& folder) {
   const nlohmann::json manifest = read_json(folder / kManifest);
   for (const char* name : kFiles) {
-    const nlohmann::json& expected = manifest.at("files").at(name);
-    const nlohmann::json got = file_entry(folder / name);
-    if (got != expected)
-      throw CheckpointError((folder / name).string() + ": damaged: expected " + expected.dump() + ", got " +
-                            got.dump());
+    const std::string wrong = checkpoints_tools::manifest_mismatch(folder / name, manifest.at("files").at(name));
+    if (!wrong.empty()) throw CheckpointError((folder / name).string() + ": " + wrong);
   }
-}
-
-/// Puts a whole folder in its place, where an older one of that name may lie.
-void replace_folder(const fs::path& temporary, const fs::path& target) {
-  if (!fs::exists(target)) {
-    fs::rename(temporary, target);
-  } else if (::renameat2(AT_FDCWD, temporary.c_str(), AT_FDCWD, target.c_str(), RENAME_EXCHANGE) != 0) {
-    // Network file systems cannot exchange two names at once.
-    fs::remove_all(target);
-    fs::rename(temporary, target);
-  }
-  sync_to_disk(target.parent_path());
-  fs::remove_all(temporary);
 }
 
 /// Removes a step folder so that a crash in between leaves no half of it under its name.
@@ -173,7 +147,6 @@ void purge(const fs::path& stage_folder, int64_t step, int64_t keep) {
 }
 
 void write_files(const fs::path& folder, const TrainingState& state) {
-  fs::create_directories(folder);
   save_trainables(folder / RunFolder::kTrainables, state.layout, state.masters);
   save_trainables(folder / kOptimizer, moments_layout(state.layout), at::cat({state.exp_avg, state.exp_avg_sq}));
   write_file_durably(folder / kState, state_text(state));
@@ -182,22 +155,20 @@ void write_files(const fs::path& folder, const TrainingState& state) {
 
 }  // namespace
 
+bool is_step_folder(const std::string& folder_name) { return step_of(folder_name).has_value(); }
+
+std::map<int64_t, fs::path, std::greater<>> step_folders(const fs::path& stage_folder) {
+  std::map<int64_t, fs::path, std::greater<>> folders;
+  if (!fs::is_directory(stage_folder)) return folders;
+  for (const fs::directory_entry& entry : fs::directory_iterator(stage_folder)) {
+    if (const auto step = step_of(entry.path().filename().string())) folders.emplace(*step, entry.path());
+  }
+  return folders;
+}
+
 void save_training_state(const fs::path& stage_folder, const TrainingState& state, int64_t keep) {
-  const fs::path target = stage_folder / step_name(state.step);
-  fs::path temporary = target;
-  temporary += ".tmp";
-  as_io_error([&] {
-    fs::remove_all(temporary);
-    try {
-      write_files(temporary, state);
-    } catch (...) {
-      std::error_code ignored;  // the first failure is the one to tell
-      fs::remove_all(temporary, ignored);
-      throw;
-    }
-    replace_folder(temporary, target);
-    purge(stage_folder, state.step, keep);
-  });
+  write_folder_durably(stage_folder / step_name(state.step), [&](const fs::path& folder) { write_files(folder, state); });
+  as_io_error([&] { purge(stage_folder, state.step, keep); });
 }
 
 TrainingState load_training_state(const fs::path& step_folder) {

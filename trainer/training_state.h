@@ -4,7 +4,9 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <functional>
 #include <limits>
+#include <map>
 #include <optional>
 #include <string>
 #include <vector>
@@ -28,6 +30,15 @@ struct TrainingState {
   double elapsed_s = 0;                              ///< of training, resumes included
   int64_t world_size = 1, tp_size = 1, threads = 1;  ///< a resume is bit-exact where these are equal
 };
+
+/// What the names of AdamW's moments begin with, before those of the trainables.
+inline constexpr const char* kExpAvg = "exp_avg.";
+inline constexpr const char* kExpAvgSq = "exp_avg_sq.";
+
+/// Whether a folder's name is that of a checkpoint, step-XXXXXXXX; unfinished ones (.tmp) are none.
+bool is_step_folder(const std::string& folder_name);
+/// The checkpoints of a stage folder by their step, newest first.
+std::map<int64_t, std::filesystem::path, std::greater<>> step_folders(const std::filesystem::path& stage_folder);
 
 /// Writes `STAGE_FOLDER/step-XXXXXXXX/`, then removes all but the newest `keep` (at least one) of the stage, and those
 /// of later steps, which a resume from an earlier one has abandoned.
