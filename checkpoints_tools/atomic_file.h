@@ -2,8 +2,11 @@
 
 #include <cstddef>
 #include <filesystem>
+#include <optional>
 #include <span>
 #include <string_view>
+
+#include "checkpoints_tools/file_operations.h"
 
 namespace layalign::checkpoints_tools {
 
@@ -27,11 +30,9 @@ class AtomicFile {
   void commit();
 
  private:
-  [[noreturn]] void fail(const char* action) const;
-
   std::filesystem::path path_;
   std::filesystem::path temporary_;
-  int fd_ = -1;
+  std::optional<FileWriter> file_;
   bool pending_ = false;  // the temporary file exists
 };
 

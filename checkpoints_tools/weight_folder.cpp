@@ -141,6 +141,12 @@ std::vector<std::string> WeightFolder::names() const {
   return names;
 }
 
+std::vector<fs::path> WeightFolder::files() const {
+  std::vector<fs::path> files;
+  for (const SafetensorsFile& shard : shards_) files.push_back(shard.path());
+  return files;
+}
+
 std::vector<int64_t> WeightFolder::shape(const std::string& name) const { return shard(name).tensors().at(name).shape; }
 
 at::Tensor WeightFolder::read(const std::string& name) const { return shard(name).read(name); }

@@ -33,6 +33,8 @@ class WeightFolder {
   std::vector<int64_t> shape(const std::string& name) const;
   at::Tensor read(const std::string& name) const;
   at::Tensor read_slice(const std::string& name, int64_t dim, int64_t begin, int64_t end) const;
+  /// The weight files, in the order of their names.
+  std::vector<std::filesystem::path> files() const;
   /// The file that holds the tensor, for messages.
   std::string where(const std::string& name) const;
 

@@ -9,7 +9,8 @@ if(CCACHE AND NOT CMAKE_CXX_COMPILER_LAUNCHER)
 endif()
 
 # g++ 12 sees overlaps in "literal" + std::string that are not there (-Wrestrict).
-add_compile_options(-Wall -Wextra -Wno-unknown-pragmas -Wno-restrict)
+# Members that a designated initialiser leaves out have defaults on purpose (-Wmissing-field-initializers).
+add_compile_options(-Wall -Wextra -Wno-unknown-pragmas -Wno-restrict -Wno-missing-field-initializers)
 set(CMAKE_CXX_FLAGS_RELEASE "-O2 -DNDEBUG")  # the work is done inside LibTorch: -O3 would only compile longer
 # -fPIC for programs too: CMake would give them -fPIE, and then the compiler silently drops the precompiled header.
 add_compile_options(-fPIC)

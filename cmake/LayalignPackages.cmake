@@ -23,6 +23,20 @@ foreach(package IN ITEMS yaml-cpp spdlog nlohmann_json CLI11)
   endif()
 endforeach()
 
+# One file uses it, through its C functions, and no communication: any flavour does, Debian's serial one is taken where there
+# are several. 1.10.7: H5Pset_file_locking.
+find_package(HDF5 1.10.7 COMPONENTS C QUIET)
+if(NOT HDF5_FOUND)
+  layalign_missing("HDF5 (1.10.7 or later, hdf5.h)")
+endif()
+add_library(layalign_hdf5 INTERFACE)
+add_library(layalign::hdf5 ALIAS layalign_hdf5)
+target_include_directories(layalign_hdf5 SYSTEM INTERFACE ${HDF5_INCLUDE_DIRS})
+target_link_libraries(layalign_hdf5 INTERFACE ${HDF5_LIBRARIES})
+if(HDF5_IS_PARALLEL)
+  target_link_libraries(layalign_hdf5 INTERFACE MPI::MPI_C)  # its headers include mpi.h
+endif()
+
 # Without a CMake package of their own: header and library.
 function(layalign_find_library target header library)
   find_path(${library}_INCLUDE_DIR ${header})

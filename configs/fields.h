@@ -49,6 +49,8 @@ inline constexpr std::array<std::string_view, 7> kFormats{"bilingual_pairs", "me
 inline constexpr std::array<std::string_view, 2> kTasks{"answer", "translation"};
 inline constexpr std::array<std::string_view, 2> kLossNormalizations{"tokens", "micro_batch"};
 inline constexpr std::array<std::string_view, 3> kSchedules{"cosine", "linear", "constant"};
+inline constexpr std::array<std::string_view, 5> kCacheModes{"off", "read", "write", "read_write", "auto"};
+inline constexpr std::array<std::string_view, 3> kCacheDtypes{"float32", "bfloat16", "float8"};
 inline constexpr std::array<std::string_view, 3> kBackends{"auto", "mpi", "nccl"};
 
 /// S or const S: lets one list serve reading and writing.
@@ -118,6 +120,28 @@ void visit_fields(S& s, auto&& visit) {
               "Folder of the public data layout (bilingual_pairs/, query_translation/, ...); a relative corpus.path is "
               "looked up here first."},
         s.root);
+}
+
+template <MaybeConst<CacheConfig> S>
+void visit_fields(S& s, auto&& visit) {
+  visit(Field{"mode",
+              "off: the encoder runs. read: its states come from the cache alone, a missing one is an error. write: it runs, "
+              "and what is missing is added. read_write: what is there is read, the rest computed and added. auto: whichever of "
+              "reading and computing is faster, measured in the first steps.",
+              {.choices = kCacheModes}},
+        s.mode);
+  visit(Field{"path", "Folder of the cache; layalign-cache build makes it."}, s.path);
+  visit(Field{"dtype",
+              "How states are stored. Computed ones are rounded alike, so that a run does not depend on what was cached.",
+              {.choices = kCacheDtypes}},
+        s.dtype);
+  visit(Field{"layers",
+              "Encoder states that are stored, as in model.encoder_layers; the last one always is. default and all: every one."},
+        s.layers);
+  visit(Field{"memory_limit", "Of states that a rank has read ahead, or has computed and not yet written.", kFromOne},
+        s.memory_limit);
+  visit(Field{"shard_bytes", "Size of a shard of layalign-cache build: what a killed build can lose.", kFromOne}, s.shard_bytes);
+  visit(Field{"threads", "Threads of a rank that read ahead.", kFromOne}, s.threads);
 }
 
 template <MaybeConst<CorpusConfig> S>
@@ -221,6 +245,7 @@ void visit_fields(S& s, auto&& visit) {
   visit(Field{"model", "The two frozen models and the trained parts between them.", kRequired}, s.model);
   visit(Field{"parallel", "The process grid, and what a rank computes with."}, s.parallel);
   visit(Field{"data", "Where the text lies."}, s.data);
+  visit(Field{"cache", "The encoder's per-layer states on disk: encode once, train many times."}, s.cache);
   visit(
       Field{"stages", "Training stages, in order; each goes on from the trained weights of the one before.", kRequired},
       s.stages);

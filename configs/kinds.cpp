@@ -35,6 +35,7 @@ std::string kind_text(const std::array<double, 2>&, const Rule& rule) {
   return "a list of two numbers, each" + bounds_text(rule);
 }
 std::string kind_text(const LayerList&, const Rule&) { return "default, all, first N, middle N, last N or a list of layer numbers"; }
+std::string kind_text(const ByteSize&, const Rule&) { return "a size such as 512MiB or 2GiB, or a number of bytes"; }
 std::string kind_text(const std::vector<std::string>&, const Rule&) { return "a list of texts"; }
 
 std::string value_text(const std::string& value) { return format_text(value); }
@@ -50,6 +51,7 @@ std::string value_text(const LayerList& value) {
   if (value.kind == LayerList::Kind::kLast) return "last " + std::to_string(value.count);
   return list_text(value.list, [](int64_t layer) { return std::to_string(layer); });
 }
+std::string value_text(const ByteSize& value) { return format_bytes(value.bytes); }
 std::string value_text(const std::vector<std::string>& value) { return list_text(value, format_text); }
 
 }  // namespace layalign::configs

@@ -39,6 +39,12 @@ bool is_number(std::string_view text) {
   return text.empty();
 }
 
+struct ByteUnit {
+  std::string_view name;
+  int shift;
+};
+constexpr std::array<ByteUnit, 4> kByteUnits{{{"TiB", 40}, {"GiB", 30}, {"MiB", 20}, {"KiB", 10}}};  // largest first
+
 template <typename T>
 std::optional<T> from_text(std::string_view text) {
   T value{};
@@ -53,6 +59,26 @@ std::optional<int64_t> parse_integer(std::string_view text) {
   std::string_view rest = text;
   if (!take_integer(rest) || !rest.empty()) return std::nullopt;
   return from_text<int64_t>(text);
+}
+
+std::optional<int64_t> parse_bytes(std::string_view text) {
+  int shift = 0;
+  for (const ByteUnit& unit : kByteUnits) {
+    if (!text.ends_with(unit.name)) continue;
+    text.remove_suffix(unit.name.size());
+    shift = unit.shift;
+    break;
+  }
+  const auto count = parse_integer(text);
+  if (!count || *count < 0 || *count > (INT64_MAX >> shift)) return std::nullopt;
+  return *count << shift;
+}
+
+std::string format_bytes(int64_t bytes) {
+  for (const ByteUnit& unit : kByteUnits) {
+    if (bytes > 0 && bytes % (int64_t{1} << unit.shift) == 0) return std::to_string(bytes >> unit.shift).append(unit.name);
+  }
+  return std::to_string(bytes);
 }
 
 std::optional<double> parse_number(std::string_view text) {

@@ -14,6 +14,12 @@ std::optional<int64_t> parse_integer(std::string_view text);
 /// cannot hold (1e999).
 std::optional<double> parse_number(std::string_view text);
 
+/// A number of bytes: an integer, or one with a unit KiB, MiB, GiB or TiB behind it (2GiB); within 64 bits, else nothing.
+std::optional<int64_t> parse_bytes(std::string_view text);
+
+/// A number of bytes as parse_bytes reads it, with the largest unit that divides it.
+std::string format_bytes(int64_t bytes);
+
 /// Whether a text without quotes is no text at all to YAML: a number in any notation, a bool, .nan, .inf.
 bool looks_typed(std::string_view text);
 

@@ -21,6 +21,13 @@ struct LayerList {
   bool operator==(const LayerList&) const = default;
 };
 
+/// A number of bytes; in a file an integer, or one with a unit (512MiB, 2GiB).
+struct ByteSize {
+  int64_t bytes = 0;
+
+  bool operator==(const ByteSize&) const = default;
+};
+
 /// The two frozen models and the trained parts between them.
 struct ModelConfig {
   std::string encoder;
@@ -58,6 +65,17 @@ struct CorpusConfig {
   std::optional<int64_t> train_num;
   std::optional<std::string> path;
   std::string task = "answer";
+};
+
+/// The cache of the encoder's per-layer states.
+struct CacheConfig {
+  std::string mode = "off";
+  std::optional<std::string> path;
+  std::string dtype = "float32";
+  LayerList layers;
+  ByteSize memory_limit{int64_t{1} << 30};
+  ByteSize shard_bytes{int64_t{2} << 30};
+  int64_t threads = 2;
 };
 
 /// One training stage; stages run in order, each from the trainables of the one before.
@@ -125,6 +143,7 @@ struct RunConfig {
   ModelConfig model;
   ParallelConfig parallel;
   DataConfig data;
+  CacheConfig cache;
   std::vector<StageConfig> stages;
   OptimizerConfig optimizer;
   ScheduleConfig schedule;

@@ -91,6 +91,12 @@ void check_model(const ModelConfig& model, Report& report) {
   if (model.gate != ModelConfig{}.gate) unused("model.gate");
 }
 
+void check_cache(const CacheConfig& cache, Report& report) {
+  if (cache.mode != "off" && !cache.path) {
+    report.add("cache.path", "missing required key 'cache.path': the folder of the cache, with 'cache.mode' " + cache.mode);
+  }
+}
+
 void check_eval(const RunConfig& config, Report& report) {
   for (const auto& task : config.eval.tasks) {
     if (std::ranges::find(kEvalTasks, task) != kEvalTasks.end()) continue;
@@ -118,6 +124,7 @@ void validate(const RunConfig& config, Report& report) {
                "'comm.backend': nccl needs CUDA devices, and parallel.device is cpu: set it to auto or mpi");
   }
   check_model(config.model, report);
+  check_cache(config.cache, report);
   check_eval(config, report);
   check_stage_names(config.stages, report);
   for (size_t i = 0; i < config.stages.size(); ++i) {

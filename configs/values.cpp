@@ -150,6 +150,13 @@ std::string read_value(const Node& node, const Rule& rule, LayerList& value) {
   return "";
 }
 
+std::string read_value(const Node& node, const Rule& rule, ByteSize& value) {
+  const auto parsed = node.kind == Node::Kind::kPlain ? parse_bytes(node.text) : std::nullopt;
+  if (!parsed || !in_bounds(static_cast<double>(*parsed), rule)) return mismatch(kind_text(value, rule), node);
+  value.bytes = *parsed;
+  return "";
+}
+
 std::string read_value(const Node& node, const Rule& rule, std::vector<std::string>& value) {
   if (node.kind != Node::Kind::kList) return mismatch(kind_text(value, rule), node);
   std::vector<std::string> texts;

@@ -71,6 +71,7 @@ Batch pack(std::span<const Sample> samples, int64_t bos_id, InputForm form) {
     TORCH_CHECK(!sample.source.empty(), sample.origin, ": the sample has no source token");
     TORCH_CHECK(!sample.target.empty(), sample.origin, ": the sample has no target token");
     rows.add(sample, i, bos_id, form);
+    batch.origins.push_back(sample.origin);
     batch.source_offsets.push_back(static_cast<int64_t>(rows.source_ids.size()));
     batch.llm_offsets.push_back(static_cast<int64_t>(rows.inputs.size()));
     batch.label_offsets.push_back(static_cast<int64_t>(rows.label_ids.size()));

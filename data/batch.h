@@ -6,6 +6,7 @@
 
 #include <cstdint>
 #include <span>
+#include <string>
 #include <vector>
 
 #include "data/sample.h"
@@ -24,6 +25,7 @@ enum class InputForm {
 /// spent on it.
 struct Batch {
   int64_t samples = 0;
+  std::vector<std::string> origins;  ///< [B] the samples' names, for messages
 
   std::vector<int64_t> source_offsets;  ///< [B+1] first encoder token of each sample
   at::Tensor source_ids_S;              ///< int64

@@ -29,6 +29,8 @@ class EvalCommand {
   void run() {
     configs::RunConfig config;
     together([&] { config = configs::load_config(arguments_.config, arguments_.overrides); });
+    // Questions are no part of the corpora that a cache was built from: what is there is read, nothing is added.
+    if (config.cache.mode != "off") config.cache.mode = "auto";
     set_up_threads(*process_, config.parallel.threads);
     grid_ = start_grid(config, process_);
     const bool text = arguments_.has_task(kTextTask);

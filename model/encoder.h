@@ -45,6 +45,9 @@ class Encoder {
   /// Numbered as transformers does: 0 the embedding output, n the last state after the final norm. Without gradient.
   virtual EncoderStates encode(const at::Tensor& ids_S, const std::vector<int64_t>& offsets,
                                const std::vector<int64_t>& layers) const = 0;
+
+  /// Announces texts that will be encoded soon, in this order, so that a cache can read them ahead.
+  virtual void expect(const std::vector<std::vector<int64_t>>& sources) const { static_cast<void>(sources); }
 };
 
 /// Reads config.json alone. Errors: ModelError naming what is not supported.

@@ -4,6 +4,7 @@
 
 #include "dist/tensor_parallel.h"
 #include "model/error.h"
+#include "model/frozen_linear.h"
 #include "model/rms_norm.h"
 
 namespace layalign::model {
@@ -84,13 +85,13 @@ double DecoderLayer::scale() const { return 1.0 / std::sqrt(static_cast<double>(
 at::Tensor DecoderLayer::attention(const at::Tensor& x_TD, const RopeTable& rope, const LayerAttention& attention,
                                    const FusionGate& gate) const {
   const auto shared_TD = dist::copy_to_tensor_parallel(x_TD, tp_);
-  const auto qkv = at::linear(shared_TD, qkv_weight_, qkv_bias_).view({x_TD.size(0), -1, head_dim_});
+  const auto qkv = frozen_linear(shared_TD, qkv_weight_, qkv_bias_).view({x_TD.size(0), -1, head_dim_});
   const auto q_THd = apply_rope(normed_heads(qkv.narrow(1, 0, heads_), q_norm_d_, eps_), rope);
   const auto k_TGd = apply_rope(normed_heads(qkv.narrow(1, heads_, kv_heads_), k_norm_d_, eps_), rope);
   const auto v_TGd = qkv.narrow(1, heads_ + kv_heads_, kv_heads_);
   auto heads_out = attention.self(q_THd, k_TGd, v_TGd);
   if (attention.fusion) heads_out = heads_out + gated(attention.fusion(q_THd), gate, shared_TD);
-  auto out_TD = dist::reduce_from_tensor_parallel(at::linear(heads_out, o_weight_), tp_);
+  auto out_TD = dist::reduce_from_tensor_parallel(frozen_linear(heads_out, o_weight_), tp_);
   // The reference projects self-attention and fusion apart, so its bias counts once for each.
   if (o_bias_D_.defined()) out_TD = out_TD + (attention.fusion ? 2 * o_bias_D_ : o_bias_D_);
   return out_TD;
@@ -100,14 +101,14 @@ FusionKeyValue DecoderLayer::project(const at::Tensor& key_state_SD, const at::T
   const int64_t q_size = heads_ * head_dim_, kv_size = kv_heads_ * head_dim_;
   const auto part = [&](const at::Tensor& x, int64_t first) {
     const auto bias = qkv_bias_.defined() ? qkv_bias_.narrow(0, first, kv_size) : at::Tensor();
-    return at::linear(x, qkv_weight_.narrow(0, first, kv_size), bias).view({-1, kv_heads_, head_dim_});
+    return frozen_linear(x, qkv_weight_.narrow(0, first, kv_size), bias).view({-1, kv_heads_, head_dim_});
   };
   return {normed_heads(part(key_state_SD, q_size), k_norm_d_, eps_), part(value_state_SD, q_size + kv_size)};
 }
 
 at::Tensor DecoderLayer::mlp(const at::Tensor& x_TD) const {
-  const auto both = at::linear(dist::copy_to_tensor_parallel(x_TD, tp_), gate_up_weight_, gate_up_bias_).chunk(2, -1);
-  auto out_TD = dist::reduce_from_tensor_parallel(at::linear(at::silu(both[0]) * both[1], down_weight_), tp_);
+  const auto both = frozen_linear(dist::copy_to_tensor_parallel(x_TD, tp_), gate_up_weight_, gate_up_bias_).chunk(2, -1);
+  auto out_TD = dist::reduce_from_tensor_parallel(frozen_linear(at::silu(both[0]) * both[1], down_weight_), tp_);
   if (down_bias_D_.defined()) out_TD = out_TD + down_bias_D_;
   return out_TD;
 }

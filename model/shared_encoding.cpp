@@ -1,31 +1,46 @@
 #include "model/shared_encoding.h"
 
 #include <algorithm>
+#include <numeric>
 
+#include "data/error.h"
 #include "data/plan.h"
+#include "model/error.h"
 
 namespace layalign::model {
 namespace {
 
 /// Which tokens of the batch a rank encodes.
 struct Share {
+  std::vector<int64_t> samples;        ///< of the batch
   std::vector<int64_t> offsets = {0};  ///< of the rank's samples in its own packed row
   std::vector<int64_t> rows;           ///< the batch row of each of its tokens
 };
 
-std::vector<Share> deal(const std::vector<int64_t>& offsets, int ranks) {
+std::vector<Share> shares_of(const std::vector<int64_t>& offsets, int ranks) {
   std::vector<int64_t> lengths;
   for (size_t i = 1; i < offsets.size(); ++i) lengths.push_back(offsets[i] - offsets[i - 1]);
   std::vector<Share> shares;
-  for (const auto& samples : data::deal_by_cost(lengths, ranks)) {
+  for (auto& samples : data::deal_by_cost(lengths, ranks)) {
     Share share;
     for (int64_t sample : samples) {
       for (int64_t row = offsets[sample]; row < offsets[sample + 1]; ++row) share.rows.push_back(row);
       share.offsets.push_back(static_cast<int64_t>(share.rows.size()));
     }
+    share.samples = std::move(samples);
     shares.push_back(std::move(share));
   }
   return shares;
+}
+
+/// Encodes, and gives an error of a sample its name. `samples`: those of the batch that are encoded, in order.
+EncoderStates encode_named(const Encoder& encoder, const at::Tensor& ids_S, const Share& share,
+                           const std::vector<int64_t>& layers, const data::Batch& batch) {
+  try {
+    return encoder.encode(ids_S, share.offsets, layers);
+  } catch (const StatesError& error) {
+    throw data::DataError(batch.origins[share.samples[error.sample()]] + ": " + error.what());
+  }
 }
 
 at::Tensor index_tensor(const std::vector<int64_t>& rows, at::Device device) {
@@ -36,10 +51,16 @@ at::Tensor index_tensor(const std::vector<int64_t>& rows, at::Device device) {
 
 EncoderStates encode_shared(const Encoder& encoder, const data::Batch& batch, const std::vector<int64_t>& layers,
                             const dist::Communicator& tp) {
-  if (tp.size() == 1) return encoder.encode(batch.source_ids_S, batch.source_offsets, layers);
+  if (tp.size() == 1) {
+    Share all;
+    all.samples.resize(batch.samples);
+    std::iota(all.samples.begin(), all.samples.end(), 0);
+    all.offsets = batch.source_offsets;
+    return encode_named(encoder, batch.source_ids_S, all, layers, batch);
+  }
   at::NoGradGuard no_grad;
   const auto device = batch.source_ids_S.device();
-  const auto shares = deal(batch.source_offsets, tp.size());
+  const auto shares = shares_of(batch.source_offsets, tp.size());
   size_t longest = 0;
   for (const auto& share : shares) longest = std::max(longest, share.rows.size());
 
@@ -49,7 +70,7 @@ EncoderStates encode_shared(const Encoder& encoder, const data::Batch& batch, co
   auto local = at::zeros({static_cast<int64_t>(longest), E + 1, De}, at::TensorOptions(device).dtype(encoder.type()));
   if (!mine.rows.empty()) {
     const auto ids = batch.source_ids_S.index_select(0, index_tensor(mine.rows, device));
-    const auto states = encoder.encode(ids, mine.offsets, layers);
+    const auto states = encode_named(encoder, ids, mine, layers, batch);
     auto filled = local.narrow(0, 0, static_cast<int64_t>(mine.rows.size()));
     filled.narrow(1, 0, E).copy_(states.layers_ESD.transpose(0, 1));
     filled.select(1, E).copy_(states.last_SD);
@@ -64,6 +85,12 @@ EncoderStates encode_shared(const Encoder& encoder, const data::Batch& batch, co
   }
   const auto states = gathered.index_select(0, index_tensor(source, device)).transpose(0, 1).contiguous();
   return {states.narrow(0, 0, E), states.select(0, E)};
+}
+
+std::vector<int64_t> shared_samples(std::span<const data::Sample> samples, const dist::Communicator& tp) {
+  std::vector<int64_t> lengths;
+  for (const auto& sample : samples) lengths.push_back(static_cast<int64_t>(sample.source.size()));
+  return data::deal_by_cost(lengths, tp.size())[tp.rank()];
 }
 
 }  // namespace layalign::model

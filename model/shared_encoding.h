@@ -1,6 +1,11 @@
 #pragma once
 
+#include <cstdint>
+#include <span>
+#include <vector>
+
 #include "data/batch.h"
+#include "data/sample.h"
 #include "dist/communicator.h"
 #include "model/encoder.h"
 
@@ -8,8 +13,12 @@ namespace layalign::model {
 
 /// Encodes a batch that every rank of a tensor-parallel group holds: its samples are dealt to the ranks by length, each rank
 /// encodes its share and the states are gathered. Every rank returns the states of the whole batch.
+/// Errors: DataError with the name of a sample whose states cannot be had.
 /// Collectives: one all-gather of [longest share, (E + 1) De]; none in a group of one.
 EncoderStates encode_shared(const Encoder& encoder, const data::Batch& batch, const std::vector<int64_t>& layers,
                             const dist::Communicator& tp);
+
+/// Which samples of a batch this rank encodes in `encode_shared`, ascending.
+std::vector<int64_t> shared_samples(std::span<const data::Sample> samples, const dist::Communicator& tp);
 
 }  // namespace layalign::model

@@ -4,6 +4,8 @@
 
 #include <limits>
 
+#include "model/frozen_linear.h"
+
 namespace layalign::model {
 namespace {
 
@@ -24,7 +26,7 @@ OwnedRows owned_rows(const at::Tensor& ids, const dist::Shard& shard) {
 }
 
 at::Tensor local_logits(const at::Tensor& hidden, const VocabularyShard& head) {
-  auto logits = at::linear(hidden, head.weight_VlD).to(at::kFloat);
+  auto logits = frozen_linear(hidden, head.weight_VlD).to(at::kFloat);
   const int64_t real = head.shard.end - head.shard.begin;
   if (real < head.shard.size) {
     logits.narrow(1, real, head.shard.size - real).fill_(-std::numeric_limits<float>::infinity());

@@ -22,6 +22,18 @@ std::vector<std::string> languages_of(const std::vector<data::Sample>& samples, 
   return names;
 }
 
+/// Announces the sources of the samples `mine`, in the order in which micro-batches encode them.
+void expect_sources(const dist::ProcessGrid& grid, const model::Encoder& encoder, const std::vector<data::Sample>& samples,
+                    const std::vector<int64_t>& mine, int64_t micro_batch) {
+  std::vector<std::vector<int64_t>> sources;
+  for (size_t begin = 0; begin < mine.size(); begin += micro_batch) {
+    std::vector<data::Sample> part;
+    for (size_t i = begin; i < std::min(mine.size(), begin + static_cast<size_t>(micro_batch)); ++i) part.push_back(samples[mine[i]]);
+    for (int64_t index : model::shared_samples(part, grid.tp)) sources.push_back(part[index].source);
+  }
+  encoder.expect(sources);
+}
+
 }  // namespace
 
 std::vector<int64_t> select_held_out(const data::Dataset& dataset, const std::vector<int64_t>& held_out,
@@ -54,6 +66,7 @@ Perplexity evaluate_perplexity(const dist::ProcessGrid& grid, const Models& mode
   auto mine = deal_samples(samples, grid.dp_size)[grid.dp_rank];
   std::stable_sort(mine.begin(), mine.end(),
                    [&](int64_t a, int64_t b) { return data::llm_tokens(samples[a]) < data::llm_tokens(samples[b]); });
+  expect_sources(grid, models.encoder, samples, mine, micro_batch);
   auto sums = at::zeros({static_cast<int64_t>(languages.size()), 2}, at::kDouble);  // loss, label tokens
   for (size_t begin = 0; begin < mine.size(); begin += micro_batch) {
     const size_t end = std::min(mine.size(), begin + static_cast<size_t>(micro_batch));

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <numeric>
+#include <set>
 
 #include "configs/error.h"
 #include "configs/paths.h"
@@ -24,6 +25,26 @@ std::vector<int64_t> resolve_encoder_layers(const configs::LayerList& layers, co
     }
   }
   return result;
+}
+
+/// The states that a cache stores: those of cache.layers (all by default) and the last, which the mapping reads.
+std::vector<int64_t> resolve_cache_layers(const configs::LayerList& layers, const Experiment& experiment) {
+  const int64_t depth = experiment.encoder.depth;
+  std::set<int64_t> stored = {depth};
+  for (int64_t layer : resolve_layers(layers, depth, depth + 1, "cache.layers")) {
+    if (layer > depth) {
+      throw configs::ConfigError("cache.layers: " + std::to_string(layer) + " is not one of hidden_states[0.." +
+                                 std::to_string(depth) + "] of " + experiment.encoder_folder.string());
+    }
+    stored.insert(layer);
+  }
+  for (int64_t layer : experiment.encoder_layers) {
+    if (!stored.contains(layer)) {
+      throw configs::ConfigError("cache.layers: layer " + std::to_string(layer) +
+                                 " is not stored, but model.encoder_layers reads it");
+    }
+  }
+  return {stored.begin(), stored.end()};
 }
 
 std::vector<int64_t> resolve_language_layers(const configs::LayerList& layers, const model::LlmConfig& llm,
@@ -122,6 +143,9 @@ Experiment prepare_models(const configs::RunConfig& config, bool needs_text) {
   if (config.model.aligner != "none") {
     experiment.encoder_layers = resolve_encoder_layers(config.model.encoder_layers, experiment.encoder, experiment.encoder_folder);
     experiment.language_layers = resolve_language_layers(config.model.language_layers, experiment.llm, experiment.llm_folder);
+  }
+  if (config.cache.mode != "off" || config.cache.path) {
+    experiment.cache_layers = resolve_cache_layers(config.cache.layers, experiment);
   }
   experiment.input_form = config.model.mapping == "none" ? data::InputForm::kText : data::InputForm::kMapped;
   experiment.sizes = trainable_sizes(experiment);

@@ -49,6 +49,7 @@ struct Experiment {
   model::EncoderInfo encoder;
   model::LlmConfig llm;
   std::vector<int64_t> encoder_layers;   ///< of hidden_states[0..n]; none without an aligner
+  std::vector<int64_t> cache_layers;     ///< of hidden_states[0..n] that a cache stores, ascending, the last one always
   std::vector<int64_t> language_layers;  ///< of the LLM; none without an aligner
   data::InputForm input_form = data::InputForm::kMapped;
   model::TrainableSizes sizes;

@@ -1,6 +1,7 @@
 #include "trainer/frozen_models.h"
 
 #include "dist/agreement.h"
+#include "trainer/cached_models.h"
 
 namespace layalign::trainer {
 
@@ -8,8 +9,15 @@ FrozenModels load_frozen_models(const Experiment& experiment, const dist::Proces
   const auto& config = experiment.config;
   const auto type = config.parallel.precision == "bfloat16" ? at::kBFloat16 : at::kFloat;
   FrozenModels models;
+  if (config.cache.mode != "off") {
+    auto cached = open_cached_encoder(experiment, grid, together, &models.cache_lock);
+    models.cache = cached.get();
+    models.encoder = std::move(cached);
+  }
   together([&] {
-    models.encoder = model::load_encoder(experiment.encoder_folder, grid.device, type, config.model.ignore_fields);
+    if (!models.encoder) {
+      models.encoder = model::load_encoder(experiment.encoder_folder, grid.device, type, config.model.ignore_fields);
+    }
     models.llm = std::make_unique<model::Llm>(experiment.llm_folder, experiment.llm, grid.tp, grid.device, type);
   });
   together([&] {

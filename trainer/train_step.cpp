@@ -79,6 +79,15 @@ StepResult TrainStep::run(std::span<const data::Sample> samples, int64_t micro_b
   return result;
 }
 
+void TrainStep::expect(std::span<const data::Sample> samples, int64_t micro_batch) const {
+  std::vector<std::vector<int64_t>> sources;
+  const auto plan = deal_samples(samples, grid_.dp_size);
+  for_each_micro_batch(samples, plan[grid_.dp_rank], micro_batch, [&](const std::vector<data::Sample>& part) {
+    for (int64_t index : model::shared_samples(part, grid_.tp)) sources.push_back(part[index].source);
+  });
+  models_.encoder.expect(sources);
+}
+
 void TrainStep::reduce(double loss, StepResult* result) {
   const auto& gradients = models_.trainables.gradients();
   auto riders = gradients.narrow(0, models_.trainables.size(), 1 + grid_.world_size);

@@ -52,6 +52,9 @@ class TrainStep {
   /// Errors: DivergedError on every rank, before the update, naming step, rank and samples.
   StepResult run(std::span<const data::Sample> samples, int64_t micro_batch, double lr, int64_t number);
 
+  /// Announces the source texts of a later step to the encoder, so that a cache reads them ahead.
+  void expect(std::span<const data::Sample> samples, int64_t micro_batch) const;
+
   AdamW& optimizer() { return optimizer_; }
   const Models& models() const { return models_; }
 

@@ -85,6 +85,7 @@ void Training::restore() {
     elapsed_before_s_ = state->elapsed_s;
   }
   share_position();
+  choose_cache(state ? state->cache_choice : "");
   if (is_first()) {
     metrics_->truncate_after(stage_index_, steps_done_);
     warn_of_missing_lines();
@@ -104,6 +105,11 @@ void Training::warn_of_missing_lines() const {
   if (found == expected) return;
   log_warn(folder_.metrics().string() + ": has " + std::to_string(found) + " lines, but " + std::to_string(expected) +
            " steps were done; the run goes on, its record of the steps has a gap");
+}
+
+void Training::choose_cache(const std::string& stored) {
+  if (!models_.cache || experiment_.config.cache.mode != "auto") return;
+  cache_choice_.emplace(*models_.cache, grid_.process.get(), grid_.process ? grid_.process->broadcast(stored, 0) : stored);
 }
 
 std::optional<TrainingState> Training::find_state() const {
@@ -187,6 +193,7 @@ void Training::run_stage(const PreparedStage& stage) {
       metrics_->append(metrics);
       progress->step(metrics);
     }
+    if (cache_choice_) cache_choice_->after_step();
     evaluate_if_due(stage, last);
     if (steps_done_ % config.parallel.check_replicas_every == 0) check_trainables();
     if (last || steps_done_ % config.checkpoint.every == 0) save();
@@ -195,15 +202,29 @@ void Training::run_stage(const PreparedStage& stage) {
     progress->finish();
     save_trainables(folder_.trainables(stage_index_), trainables_->layout(), trainables_->masters());
   }
+  report_cache();
+}
+
+void Training::report_cache() const {
+  if (!models_.cache) return;
+  const auto& traffic = models_.cache->traffic();
+  if (traffic.damaged_texts > 0) {
+    log_warn("cache: " + std::to_string(traffic.damaged_texts) + " reads found damaged states and computed them again; "
+             "layalign-cache verify names the shards");
+  }
+  std::array<char, 160> text{};
+  std::snprintf(text.data(), text.size(), "cache: %lld texts read (%.1f MiB, waited %.1f s), %lld computed (%.1f s), %lld added",
+                static_cast<long long>(traffic.read_texts), static_cast<double>(traffic.read_bytes) / (1 << 20), traffic.read_s,
+                static_cast<long long>(traffic.computed_texts), traffic.compute_s, static_cast<long long>(traffic.added_texts));
+  log_info(text.data());
 }
 
 StepMetrics Training::train_step(const PreparedStage& stage) {
   const auto& config = experiment_.config;
   const auto start = std::chrono::steady_clock::now();
-  std::vector<data::Sample> samples;
-  for (int64_t index : stage.batch(steps_done_, shuffle_seed(config.seed, stage_index_))) {
-    samples.push_back(stage.dataset->get(index));
-  }
+  const auto samples = next_samples_.empty() ? announced_samples(stage, steps_done_) : std::move(next_samples_);
+  next_samples_.clear();
+  if (steps_done_ + 1 < stage.total_steps) next_samples_ = announced_samples(stage, steps_done_ + 1);
   StepMetrics metrics;
   metrics.lr = learning_rate(config.schedule, stage.config.lr, steps_done_, stage.total_steps);
   const auto result = named_step(stage, samples, metrics.lr);
@@ -228,6 +249,15 @@ StepResult Training::named_step(const PreparedStage& stage, const std::vector<da
   } catch (const DivergedError& error) {
     throw DivergedError("stage " + stage.config.name + ", " + error.what());
   }
+}
+
+std::vector<data::Sample> Training::announced_samples(const PreparedStage& stage, int64_t step) {
+  std::vector<data::Sample> samples;
+  for (int64_t index : stage.batch(step, shuffle_seed(experiment_.config.seed, stage_index_))) {
+    samples.push_back(stage.dataset->get(index));
+  }
+  step_->expect(samples, stage.config.micro_batch);
+  return samples;
 }
 
 void Training::evaluate_if_due(const PreparedStage& stage, bool last) {
@@ -280,6 +310,9 @@ double Training::held_out_perplexity(const PreparedStage& stage) {
 
 double Training::score_benchmarks(const PreparedStage& stage) {
   const auto& eval = experiment_.config.eval;
+  // The questions are no part of the corpora: in cache.mode read, those that are not cached are computed.
+  const auto use = models_.cache ? models_.cache->use() : model::CacheUse();
+  if (models_.cache) models_.cache->use().compute = true;
   const Answering answering(grid_, experiment_, models_, *trainables_);
   model::GenerationOptions options;
   options.max_new_tokens = eval.max_new_tokens;
@@ -306,11 +339,13 @@ double Training::score_benchmarks(const PreparedStage& stage) {
                   static_cast<long long>(found.questions));
     log_info(text.data());
   }
+  if (models_.cache) models_.cache->use() = use;
   return sum / static_cast<double>(experiment_.benchmarks.size());
 }
 
 void Training::save() {
   check_trainables();
+  if (models_.cache) models_.cache->commit();
   if (!is_first()) return;
   metrics_->sync();
   evaluations_->sync();
@@ -320,6 +355,7 @@ void Training::save() {
   state.best_perplexity = best_perplexity_;
   state.best_accuracy = best_accuracy_;
   state.accuracy_rule = accuracy_rule(experiment_.config.eval);
+  if (cache_choice_) state.cache_choice = cache_choice_->choice();
   state.masters = trainables_->masters();
   state.exp_avg = step_->optimizer().exp_avg();
   state.exp_avg_sq = step_->optimizer().exp_avg_sq();

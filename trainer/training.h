@@ -8,6 +8,7 @@
 #include "dist/process_grid.h"
 #include "model/layalign.h"
 #include "model/trainables.h"
+#include "trainer/cache_choice.h"
 #include "trainer/evaluate.h"
 #include "trainer/experiment.h"
 #include "trainer/frozen_models.h"
@@ -51,6 +52,10 @@ class Training {
   StepMetrics train_step(const PreparedStage& stage);
   /// One optimiser step; its errors name the stage.
   StepResult named_step(const PreparedStage& stage, const std::vector<data::Sample>& samples, double lr);
+  /// Cache.mode auto: takes up what an earlier part of the run has chosen.
+  void choose_cache(const std::string& stored);
+  /// The samples of a step of the stage, and the announcement of their sources.
+  std::vector<data::Sample> announced_samples(const PreparedStage& stage, int64_t step);
   /// Evaluates what is due after this step, and keeps the trainables where they are the best by eval.best.
   void evaluate_if_due(const PreparedStage& stage, bool last);
   double held_out_perplexity(const PreparedStage& stage);
@@ -59,6 +64,8 @@ class Training {
   void save();
   /// Errors: DivergedError for weights that are not finite; CommError where a rank's weights differ.
   void check_trainables() const;
+  /// Says what was read from the cache, computed and added.
+  void report_cache() const;
   bool is_first() const { return grid_.world_rank == 0; }
 
   const dist::ProcessGrid& grid_;
@@ -72,6 +79,8 @@ class Training {
   std::optional<TrainStep> step_;
   std::optional<TrainingState> found_;  // on the first rank, until it is taken up
   std::optional<MetricsFile> metrics_, evaluations_;  // on the first rank
+  std::optional<CacheChoice> cache_choice_;           // in cache.mode auto
+  std::vector<data::Sample> next_samples_;            // of the next step, where they are read already
 
   int64_t stage_index_ = 0;
   int64_t steps_done_ = 0;  // in that stage

@@ -61,6 +61,7 @@ std::string state_text(const TrainingState& state) {
               {"best_perplexity", evaluated ? Json(state.best_perplexity) : Json(nullptr)},
               {"best_accuracy", state.best_accuracy},
               {"accuracy_rule", state.accuracy_rule},
+              {"cache_choice", state.cache_choice},
               {"elapsed_s", state.elapsed_s},
               {"encoder_fingerprint", state.encoder_fingerprint},
               {"llm_fingerprint", state.llm_fingerprint},
@@ -82,6 +83,7 @@ TrainingState parse_state(const nlohmann::json& json) {
   state.best_accuracy = json.at("best_accuracy").get<double>();
   if (!json.at("best_perplexity").is_null()) state.best_perplexity = json.at("best_perplexity").get<double>();
   state.accuracy_rule = json.at("accuracy_rule").get<std::string>();
+  state.cache_choice = json.at("cache_choice").get<std::string>();
   state.elapsed_s = json.at("elapsed_s").get<double>();
   state.encoder_fingerprint = json.at("encoder_fingerprint").get<std::string>();
   state.llm_fingerprint = json.at("llm_fingerprint").get<std::string>();

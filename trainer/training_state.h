@@ -27,6 +27,7 @@ struct TrainingState {
   std::string encoder_fingerprint, llm_fingerprint;  ///< of the frozen weights
   std::string encoder_tokenizer_fingerprint, llm_tokenizer_fingerprint;  ///< empty where no text was read
   std::vector<std::string> corpus_fingerprints;      ///< of the stages' corpora
+  std::string cache_choice;  ///< what cache.mode auto chose: "read" or "compute"; empty where it has not
   double elapsed_s = 0;                              ///< of training, resumes included
   int64_t world_size = 1, tp_size = 1, threads = 1;  ///< a resume is bit-exact where these are equal
 };

@@ -23,6 +23,27 @@ TEST(ParseInteger, ReadsPlainDigitsOnly) {
   }
 }
 
+TEST(ParseBytes, ReadsIntegersAndBinaryUnits) {
+  EXPECT_EQ(parse_bytes("1"), 1);
+  EXPECT_EQ(parse_bytes("3KiB"), 3072);
+  EXPECT_EQ(parse_bytes("512MiB"), int64_t{512} << 20);
+  EXPECT_EQ(parse_bytes("2GiB"), int64_t{2} << 30);
+  EXPECT_EQ(parse_bytes("7TiB"), int64_t{7} << 40);
+  for (const char* text : {"", "GiB", "-1", "-1GiB", "1.5GiB", "2GB", "2gib", "2 GiB", "010", "1e9", "8388608TiB"}) {
+    EXPECT_EQ(parse_bytes(text), std::nullopt) << text;
+  }
+}
+
+TEST(FormatBytes, ReadsBackAndUsesTheLargestUnitThatDivides) {
+  EXPECT_EQ(format_bytes(int64_t{2} << 30), "2GiB");
+  EXPECT_EQ(format_bytes(int64_t{1536} << 20), "1536MiB");
+  EXPECT_EQ(format_bytes(1025), "1025");
+  EXPECT_EQ(format_bytes(0), "0");
+  for (int64_t bytes : {int64_t{1}, int64_t{1024}, int64_t{12345}, int64_t{3} << 41}) {
+    EXPECT_EQ(parse_bytes(format_bytes(bytes)), bytes);
+  }
+}
+
 TEST(ParseNumber, ReadsJsonNumbersOnly) {
   EXPECT_EQ(parse_number("1e-05"), 1e-5);
   EXPECT_EQ(parse_number("4.0e-5"), 4e-5);

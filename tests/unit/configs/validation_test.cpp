@@ -69,6 +69,17 @@ TEST(Validation, RefusesWhatDoesNotWorkTogether) {
               ElementsAre(HasSubstr("c.yaml:5:17: 'comm.backend': nccl needs CUDA devices")));
 }
 
+TEST(Validation, ChecksTheCache) {
+  EXPECT_THAT(problems_with("cache: {mode: read_write, path: c, dtype: float8, memory_limit: 256MiB, shard_bytes: 1000}\n"),
+              IsEmpty());
+  EXPECT_THAT(problems_with("cache: {dtype: bfloat16}\n"), IsEmpty());
+  EXPECT_THAT(problems_with("cache: {mode: read}\n"), ElementsAre(HasSubstr("missing required key 'cache.path'")));
+  EXPECT_THAT(problems_with("cache: {path: c, memory_limit: 2GB}\n"),
+              ElementsAre("c.yaml:4:32: 'cache.memory_limit': expected a size such as 512MiB or 2GiB, or a number of bytes, "
+                          "got '2GB'"));
+  EXPECT_THAT(problems_with("cache: {path: c, shard_bytes: 0, mode: on, dtype: fp8}\n"), SizeIs(3));
+}
+
 TEST(Validation, WantsThePathOfOwnFilesOnly) {
   for (const char* format : {"jsonl", "token_ids"}) {
     EXPECT_THAT(problems_of(with_corpus("{format: " + std::string(format) + "}")),

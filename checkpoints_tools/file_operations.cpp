@@ -1,0 +1,225 @@
+#include "checkpoints_tools/file_operations.h"
+
+#include <fcntl.h>
+#include <sys/statvfs.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <csignal>
+#include <mutex>
+#include <system_error>
+#include <utility>
+
+#include "checkpoints_tools/error.h"
+
+namespace layalign::checkpoints_tools {
+namespace {
+
+namespace fs = std::filesystem;
+
+/// The hook and the count: of the process, as its files are.
+struct Hook {
+  std::mutex mutex;
+  FileHook function;
+  int64_t count = 0;
+};
+
+Hook& hook() {
+  static Hook of_the_process;
+  return of_the_process;
+}
+
+[[noreturn]] void die() {
+  ::kill(::getpid(), SIGKILL);
+  for (;;) ::pause();
+}
+
+[[noreturn]] void fail(const fs::path& path, std::string_view what, int error, int64_t bytes = 0) {
+  std::string message = path.string() + ": cannot " + std::string(what) + ": " + std::generic_category().message(error);
+  const bool full = error == ENOSPC || error == EDQUOT || error == EFBIG;
+  if (full && bytes > 0) message += " (" + space_note(path, bytes) + ")";
+  if (full) {
+    message += "; free some space or write elsewhere";
+  } else if (error == EIO) {
+    message += "; check the disk";
+  } else {
+    message += "; check the folder and its permissions";
+  }
+  throw IoError(message);
+}
+
+/// Numbers the operation and asks the hook. Returns what a write has to heed; an injected error is thrown here.
+FileFault begin(FileAction action, const fs::path& path, const fs::path& shown, std::string_view what,
+                int64_t bytes = 0) {
+  FileFault fault;
+  {
+    const std::lock_guard lock(hook().mutex);
+    const FileOperation operation{++hook().count, action, path, bytes};
+    if (!hook().function) return {};
+    fault = hook().function(operation);
+  }
+  const bool writes = action == FileAction::kWrite;
+  if (fault.kind == FileFault::Kind::kKill || (fault.kind == FileFault::Kind::kKillHalfway && !writes)) die();
+  if (fault.kind == FileFault::Kind::kError) fail(shown, what, fault.error, bytes);
+  return fault;
+}
+
+/// Repeats a call that a signal interrupted.
+template <typename Call>
+auto uninterrupted(Call call) {
+  for (;;) {
+    const auto result = call();
+    if (result >= 0 || errno != EINTR) return result;
+  }
+}
+
+fs::path folder_of(const fs::path& path) { return path.has_parent_path() ? path.parent_path() : fs::path("."); }
+
+void unlink_if_there(const fs::path& path, const fs::path& shown, std::string_view what) {
+  begin(FileAction::kRemove, path, shown, what);
+  if (::unlink(path.c_str()) != 0 && errno != ENOENT) fail(shown, what, errno);
+}
+
+FileHook at(int64_t number, FileFault fault) {
+  return [=](const FileOperation& operation) { return operation.number == number ? fault : FileFault{}; };
+}
+
+}  // namespace
+
+std::string_view name_of(FileAction action) {
+  constexpr std::string_view kNames[] = {"remove", "create", "open",   "write",       "allocate",
+                                         "flush",  "close",  "rename", "flush folder"};
+  return kNames[static_cast<size_t>(action)];
+}
+
+void set_file_hook(FileHook function) {
+  const std::lock_guard lock(hook().mutex);
+  hook().function = std::move(function);
+  hook().count = 0;
+}
+
+int64_t file_operation_count() {
+  const std::lock_guard lock(hook().mutex);
+  return hook().count;
+}
+
+FileHook kill_at(int64_t number, bool halfway) {
+  return at(number, {halfway ? FileFault::Kind::kKillHalfway : FileFault::Kind::kKill});
+}
+
+FileHook fail_at(int64_t number, int error) { return at(number, {FileFault::Kind::kError, error}); }
+
+FileHook short_write_at(int64_t number) { return at(number, {FileFault::Kind::kShortWrite}); }
+
+FileHook record_into(std::vector<FileOperation>& log) {
+  return [&log](const FileOperation& operation) {
+    log.push_back(operation);
+    return FileFault{};
+  };
+}
+
+FileWriter::FileWriter(int descriptor, fs::path shown) : shown_(std::move(shown)), descriptor_(descriptor) {}
+
+FileWriter FileWriter::create(const fs::path& path, const fs::path& shown) {
+  unlink_if_there(path, shown, "remove the old temporary file");
+  constexpr std::string_view kWhat = "create it";
+  begin(FileAction::kCreate, path, shown, kWhat);
+  const int descriptor =
+      uninterrupted([&] { return ::open(path.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666); });
+  if (descriptor < 0) fail(shown, kWhat, errno, 1);
+  return {descriptor, shown};
+}
+
+FileWriter FileWriter::open(const fs::path& path, const fs::path& shown) {
+  constexpr std::string_view kWhat = "open it for writing";
+  begin(FileAction::kOpen, path, shown, kWhat);
+  const int descriptor = uninterrupted([&] { return ::open(path.c_str(), O_WRONLY | O_CLOEXEC); });
+  if (descriptor < 0) fail(shown, kWhat, errno);
+  return {descriptor, shown};
+}
+
+FileWriter::FileWriter(FileWriter&& other) noexcept
+    : shown_(std::move(other.shown_)), descriptor_(std::exchange(other.descriptor_, -1)), end_(other.end_) {}
+
+FileWriter& FileWriter::operator=(FileWriter&& other) noexcept {
+  std::swap(shown_, other.shown_);
+  std::swap(descriptor_, other.descriptor_);
+  std::swap(end_, other.end_);
+  return *this;
+}
+
+FileWriter::~FileWriter() {
+  if (descriptor_ >= 0) ::close(descriptor_);
+}
+
+void FileWriter::write(std::span<const std::byte> bytes) {
+  write_at(end_, bytes);
+  end_ += static_cast<int64_t>(bytes.size());
+}
+
+void FileWriter::write_at(int64_t offset, std::span<const std::byte> bytes) {
+  constexpr std::string_view kWhat = "write it";
+  FileFault fault = begin(FileAction::kWrite, shown_, shown_, kWhat, static_cast<int64_t>(bytes.size()));
+  while (!bytes.empty()) {
+    // A write may take less than it was given (a nearly full disk, 2 GiB at most): the next one tells why.
+    const size_t part = fault.kind == FileFault::Kind::kNone ? bytes.size() : std::max<size_t>(bytes.size() / 2, 1);
+    const ssize_t written = uninterrupted([&] { return ::pwrite(descriptor_, bytes.data(), part, offset); });
+    if (written <= 0) fail(shown_, kWhat, written == 0 ? EIO : errno, static_cast<int64_t>(bytes.size()));
+    if (fault.kind == FileFault::Kind::kKillHalfway) die();
+    fault.kind = FileFault::Kind::kNone;
+    offset += written;
+    bytes = bytes.subspan(static_cast<size_t>(written));
+  }
+}
+
+void FileWriter::allocate(int64_t bytes) {
+  constexpr std::string_view kWhat = "reserve room for it";
+  begin(FileAction::kAllocate, shown_, shown_, kWhat, bytes);
+  int error = EINTR;
+  while (error == EINTR) error = ::posix_fallocate(descriptor_, 0, bytes);
+  if (error != 0) fail(shown_, kWhat, error, bytes);
+}
+
+void FileWriter::flush() {
+  constexpr std::string_view kWhat = "flush it to the disk";
+  begin(FileAction::kFlush, shown_, shown_, kWhat);
+  // Never tried again after an error: the system has dropped the pages that it could not write.
+  if (uninterrupted([&] { return ::fsync(descriptor_); }) != 0) fail(shown_, kWhat, errno, 1);
+}
+
+void FileWriter::close() {
+  constexpr std::string_view kWhat = "close it";
+  begin(FileAction::kClose, shown_, shown_, kWhat);
+  // The descriptor is gone even where this fails.
+  if (::close(std::exchange(descriptor_, -1)) != 0 && errno != EINTR) fail(shown_, kWhat, errno, 1);
+}
+
+void rename_file(const fs::path& from, const fs::path& to) {
+  constexpr std::string_view kWhat = "rename its temporary file";
+  begin(FileAction::kRename, to, to, kWhat);
+  if (::rename(from.c_str(), to.c_str()) != 0) fail(to, kWhat, errno, 1);
+}
+
+void flush_folder_of(const fs::path& path) {
+  constexpr std::string_view kWhat = "flush its folder to the disk";
+  begin(FileAction::kFlushFolder, folder_of(path), path, kWhat);
+  const int descriptor =
+      uninterrupted([&] { return ::open(folder_of(path).c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC); });
+  if (descriptor < 0) fail(path, "open its folder to flush it", errno);
+  // EINVAL: a file system that cannot flush folders, where there is nothing more to do.
+  const int error = uninterrupted([&] { return ::fsync(descriptor); }) == 0 || errno == EINVAL ? 0 : errno;
+  ::close(descriptor);
+  if (error != 0) fail(path, kWhat, error, 1);
+}
+
+void remove_file(const fs::path& path) { unlink_if_there(path, path, "remove it"); }
+
+std::string space_note(const fs::path& path, int64_t needed_bytes) {
+  struct statvfs status {};
+  std::string note = std::to_string(needed_bytes) + " bytes needed";
+  if (::statvfs(folder_of(path).c_str(), &status) != 0) return note;
+  return note + ", " + std::to_string(static_cast<uint64_t>(status.f_bavail) * status.f_frsize) + " free";
+}
+
+}  // namespace layalign::checkpoints_tools

@@ -1,0 +1,103 @@
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <filesystem>
+#include <functional>
+#include <span>
+#include <string>
+#include <vector>
+
+// The one layer that changes files which must survive a crash. Every operation is numbered, and a hook can make the
+// process die before it, or make it fail: that is how "killed at any write point" and "disk full at any write" are
+// tested. Errors: IoError with the path, the system's reason and what to do.
+namespace layalign::checkpoints_tools {
+
+/// What an operation does.
+enum class FileAction { kRemove, kCreate, kOpen, kWrite, kAllocate, kFlush, kClose, kRename, kFlushFolder };
+
+/// "remove", "create", "open", "write", "allocate", "flush", "close", "rename", "flush folder".
+std::string_view name_of(FileAction action);
+
+/// One change of a file or a folder, about to be made.
+struct FileOperation {
+  int64_t number = 0;  ///< from 1, in this process since the hook was set
+  FileAction action = FileAction::kWrite;
+  std::filesystem::path path;  ///< of a rename: the new name
+  int64_t bytes = 0;           ///< of a write or an allocation
+};
+
+/// What happens to an operation instead of success.
+struct FileFault {
+  enum class Kind {
+    kNone,
+    kKill,         ///< the process dies before the operation, as by kill -9
+    kKillHalfway,  ///< it dies after half of the bytes; an operation that writes none: before it
+    kError,        ///< the operation is not made and fails with `error`
+    kShortWrite,   ///< the system takes half of the bytes at first, which is no error
+  };
+  Kind kind = Kind::kNone;
+  int error = 0;  ///< errno
+};
+
+/// Asked before each operation, by the thread that makes it; one call at a time.
+using FileHook = std::function<FileFault(const FileOperation&)>;
+
+/// Sets the hook of the process (an empty function: none) and counts from 1 again. For tests, and for `launch`, which
+/// sets it from LAYALIGN_CRASH_AT. Files are a process-wide thing, and so is this.
+void set_file_hook(FileHook hook);
+
+/// Operations since the hook was set.
+int64_t file_operation_count();
+
+/// Hooks: the process dies at operation `number`; that operation fails; it is a short write; all are noted in `log`,
+/// which must outlive the hook.
+FileHook kill_at(int64_t number, bool halfway = false);
+FileHook fail_at(int64_t number, int error);
+FileHook short_write_at(int64_t number);
+FileHook record_into(std::vector<FileOperation>& log);
+
+/// A file being written. Messages name `shown`: for a temporary file the path that it will have.
+/// Threads: one at a time.
+class FileWriter {
+ public:
+  /// Makes a new, empty file. One that is there is removed first (a link is not followed).
+  static FileWriter create(const std::filesystem::path& path, const std::filesystem::path& shown);
+  /// Opens a file that is there.
+  static FileWriter open(const std::filesystem::path& path, const std::filesystem::path& shown);
+
+  FileWriter(FileWriter&& other) noexcept;
+  FileWriter& operator=(FileWriter&& other) noexcept;
+  /// Closes the file; nothing is made durable.
+  ~FileWriter();
+
+  /// Writes all bytes behind those of the last `write`.
+  void write(std::span<const std::byte> bytes);
+  /// Writes all bytes at an offset.
+  void write_at(int64_t offset, std::span<const std::byte> bytes);
+  /// Reserves room on the disk for the first `bytes` bytes, so that no later write into them finds the disk full.
+  void allocate(int64_t bytes);
+  /// Waits until the content is on the disk.
+  void flush();
+  /// Closes the file: network file systems report lost writes here. Call it once, last.
+  void close();
+
+ private:
+  FileWriter(int descriptor, std::filesystem::path shown);
+
+  std::filesystem::path shown_;
+  int descriptor_ = -1;
+  int64_t end_ = 0;  // of the last `write`
+};
+
+/// Gives a file its name; one of that name is replaced.
+void rename_file(const std::filesystem::path& from, const std::filesystem::path& to);
+/// Waits until the names in the folder of `path` are on the disk.
+void flush_folder_of(const std::filesystem::path& path);
+/// Removes a file; one that is not there is no error.
+void remove_file(const std::filesystem::path& path);
+
+/// "N bytes needed, M free" of the file system that holds `path`, which need not exist.
+std::string space_note(const std::filesystem::path& path, int64_t needed_bytes);
+
+}  // namespace layalign::checkpoints_tools

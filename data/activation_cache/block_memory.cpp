@@ -1,0 +1,76 @@
+#include "data/activation_cache/block_memory.h"
+
+#include <sys/mman.h>
+
+#include <cstdint>
+#include <map>
+#include <mutex>
+#include <utility>
+
+namespace layalign::data {
+
+namespace {
+
+/// Asks for pages of 2 MiB, which are cleared and found faster; no is an answer, too.
+void use_huge_pages(const at::Tensor& piece) {
+  constexpr uintptr_t kPage = 2 << 20;
+  const auto begin = reinterpret_cast<uintptr_t>(piece.const_data_ptr());
+  const uintptr_t first = (begin + kPage - 1) / kPage * kPage, last = (begin + piece.nbytes()) / kPage * kPage;
+  if (first < last) ::madvise(reinterpret_cast<void*>(first), last - first, MADV_HUGEPAGE);
+}
+
+}  // namespace
+
+struct BlockMemory::Pool {
+  std::mutex mutex;
+  std::multimap<int64_t, at::Tensor> free;  // by bytes
+  int64_t free_bytes = 0;
+  int64_t keep_bytes = 0;
+
+  /// A piece of at least `bytes`, not much larger.
+  at::Tensor take(int64_t bytes) {
+    {
+      const std::lock_guard lock(mutex);
+      const auto found = free.lower_bound(bytes);
+      if (found != free.end() && found->first <= 2 * bytes) {
+        at::Tensor piece = std::move(found->second);
+        free_bytes -= found->first;
+        free.erase(found);
+        return piece;
+      }
+    }
+    at::Tensor piece =
+        at::empty({bytes + bytes / 8}, at::kByte);  // batches are of similar sizes: the next one fits, too
+    use_huge_pages(piece);
+    return piece;
+  }
+
+  void give_back(at::Tensor piece) {
+    const std::lock_guard lock(mutex);
+    free_bytes += piece.numel();
+    const int64_t bytes = piece.numel();
+    free.emplace(bytes, std::move(piece));
+    while (free_bytes > keep_bytes) {  // the smallest go: a large one serves small batches as well
+      free_bytes -= free.begin()->first;
+      free.erase(free.begin());
+    }
+  }
+};
+
+BlockMemory::BlockMemory(int64_t keep_bytes, bool pinned) : pool_(std::make_shared<Pool>()), pinned_(pinned) {
+  pool_->keep_bytes = keep_bytes;
+}
+
+at::Tensor BlockMemory::rows_PSR(int64_t planes, int64_t tokens, int64_t row_bytes) const {
+  const auto options = at::TensorOptions(at::kByte);
+  if (pinned_) return at::empty({planes, tokens, row_bytes}, options.pinned_memory(true));
+  const int64_t bytes = planes * tokens * row_bytes;
+  if (bytes == 0) return at::empty({planes, tokens, row_bytes}, options);
+  at::Tensor piece = pool_->take(bytes);
+  void* memory = piece.mutable_data_ptr();
+  return at::from_blob(
+      memory, {planes, tokens, row_bytes},
+      [pool = pool_, piece = std::move(piece)](void*) mutable { pool->give_back(std::move(piece)); }, options);
+}
+
+}  // namespace layalign::data

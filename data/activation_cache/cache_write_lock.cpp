@@ -1,0 +1,69 @@
+#include <fcntl.h>
+#include <sys/file.h>
+#include <unistd.h>
+
+#include <array>
+#include <cerrno>
+#include <string>
+#include <system_error>
+
+#include "checkpoints_tools/error.h"
+#include "data/activation_cache/activation_cache.h"
+#include "data/activation_cache/folder_lock.h"
+#include "data/error.h"
+
+namespace layalign::data {
+namespace {
+
+namespace fs = std::filesystem;
+
+std::string this_process() {
+  std::array<char, 256> host{};
+  ::gethostname(host.data(), host.size() - 1);
+  return "process " + std::to_string(::getpid()) + " on " + host.data();
+}
+
+[[noreturn]] void fail(const fs::path& path, const char* what, int error) {
+  throw checkpoints_tools::IoError(path.string() + ": cannot " + what + ": " + std::generic_category().message(error) +
+                                   "; check the folder and its permissions");
+}
+
+}  // namespace
+
+FolderLock lock_folder(const fs::path& folder) {
+  std::error_code error;
+  fs::create_directories(folder, error);
+  if (error) fail(folder, "create the folder", error.value());
+  const fs::path path = folder / ".lock";
+  FolderLock lock;
+  lock.descriptor = ::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0666);
+  if (lock.descriptor < 0) fail(path, "open", errno);
+  const std::string me = this_process();
+  if (::flock(lock.descriptor, LOCK_EX | LOCK_NB) == 0) {
+    // For the messages of others; that it cannot be written does not matter to the lock.
+    if (::ftruncate(lock.descriptor, 0) == 0 && ::pwrite(lock.descriptor, me.data(), me.size(), 0) < 0) errno = 0;
+    return lock;
+  }
+  const int reason = errno;
+  std::array<char, 512> text{};
+  if (::pread(lock.descriptor, text.data(), text.size() - 1, 0) > 0) lock.holder = text.data();
+  ::close(lock.descriptor);
+  lock.descriptor = -1;
+  if (reason != EWOULDBLOCK) fail(path, "lock", reason);
+  if (lock.holder.empty()) lock.holder = "another process";
+  lock.ours = lock.holder == me;
+  return lock;
+}
+
+CacheWriteLock::CacheWriteLock(const fs::path& folder) {
+  const FolderLock lock = lock_folder(folder);
+  if (lock.descriptor < 0) {
+    throw DataError(folder.string() + ": this activation cache is being written by " + lock.holder +
+                    "; wait for its end, or give another cache.path");
+  }
+  descriptor_ = lock.descriptor;
+}
+
+CacheWriteLock::~CacheWriteLock() { ::close(descriptor_); }
+
+}  // namespace layalign::data

@@ -1,0 +1,84 @@
+// Compiled once for each instruction set, into the namespace LAYALIGN_INSTRUCTIONS. It includes no header with inline code: the
+// linker could take such code's fast copy for a machine that cannot run it.
+
+#include "model/few_rows_kernel.h"
+
+namespace layalign::model::LAYALIGN_INSTRUCTIONS {
+namespace {
+
+constexpr int kLanes = 8;
+typedef float Lanes __attribute__((vector_size(4 * kLanes), aligned(4), may_alias));
+typedef int Places __attribute__((vector_size(4 * kLanes)));
+
+// 4 rows by 3 columns: 12 sums stay in the 16 registers, and 7 loads serve 12 multiplications.
+constexpr int kRows = 4;
+constexpr int kColumns = 3;
+constexpr int kUnrolled = 2;
+
+inline const Lanes& lanes(const float* from) { return *reinterpret_cast<const Lanes*>(from); }
+
+/// The sums over the lanes of four vectors.
+inline void sum_lanes(const Lanes (&of)[kRows], float (&sums)[kRows]) {
+  constexpr Places kFirst = {0, 8, 1, 9, 4, 12, 5, 13}, kSecond = {2, 10, 3, 11, 6, 14, 7, 15};
+  const Lanes pair01 = __builtin_shuffle(of[0], of[1], kFirst) + __builtin_shuffle(of[0], of[1], kSecond);
+  const Lanes pair23 = __builtin_shuffle(of[2], of[3], kFirst) + __builtin_shuffle(of[2], of[3], kSecond);
+  const Lanes halves = __builtin_shuffle(pair01, pair23, Places{0, 1, 8, 9, 4, 5, 12, 13}) +
+                       __builtin_shuffle(pair01, pair23, Places{2, 3, 10, 11, 6, 7, 14, 15});
+  for (int i = 0; i < kRows; ++i) sums[i] = halves[i] + halves[i + kRows];
+}
+
+/// Rows [m, m + M) by columns [n, n + N). `ahead`: columns past these whose weights are fetched meanwhile; 0 for none.
+template <int M, int N>
+inline void tile(const FewRowsProduct& p, int64_t m, int64_t n, int64_t ahead) {
+  const int64_t K = p.inner;
+  const float* x = p.x + m * K;
+  const float* w = p.w + n * K;
+  Lanes sums[N][kRows] = {};
+  int64_t k = 0;
+  for (; k + kUnrolled * kLanes <= K; k += kUnrolled * kLanes) {
+    if (ahead > 0) {
+      for (int j = 0; j < N; ++j) __builtin_prefetch(w + (ahead + j) * K + k);
+    }
+    for (int u = 0; u < kUnrolled; ++u) {
+      Lanes weights[N];
+      for (int j = 0; j < N; ++j) weights[j] = lanes(w + j * K + k + u * kLanes);
+      for (int i = 0; i < M; ++i) {
+        const Lanes row = lanes(x + i * K + k + u * kLanes);
+        for (int j = 0; j < N; ++j) sums[j][i] += row * weights[j];
+      }
+    }
+  }
+  for (int j = 0; j < N; ++j) {
+    float total[kRows];
+    sum_lanes(sums[j], total);
+    for (int i = 0; i < M; ++i) {
+      for (int64_t rest = k; rest < K; ++rest) total[i] += x[i * K + rest] * w[j * K + rest];
+      p.y[(m + i) * p.y_stride + n + j] = p.bias ? total[i] + p.bias[n + j] : total[i];
+    }
+  }
+}
+
+/// All rows of columns [n, n + N): the first tile brings the weights, the others find them in the nearest cache.
+template <int N>
+inline void columns(const FewRowsProduct& p, int64_t n, int64_t ahead) {
+  int64_t m = 0;
+  for (; m + kRows <= p.rows; m += kRows) tile<kRows, N>(p, m, n, m == 0 ? ahead : 0);
+  switch (p.rows - m) {
+    case 1:
+      return tile<1, N>(p, m, n, m == 0 ? ahead : 0);
+    case 2:
+      return tile<2, N>(p, m, n, m == 0 ? ahead : 0);
+    case 3:
+      return tile<3, N>(p, m, n, m == 0 ? ahead : 0);
+  }
+}
+
+}  // namespace
+
+void few_rows_kernel(const FewRowsProduct& product, int64_t begin, int64_t end) {
+  int64_t n = begin;
+  for (; n + kColumns <= end; n += kColumns) columns<kColumns>(product, n, n + 2 * kColumns <= end ? kColumns : 0);
+  for (; n < end; ++n) columns<1>(product, n, 0);
+}
+
+}  // namespace layalign::model::LAYALIGN_INSTRUCTIONS

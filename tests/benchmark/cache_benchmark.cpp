@@ -1,0 +1,185 @@
+// What the activation cache costs and saves: cached steps beside online steps, and reading beside read(2), in one run.
+//   cache_benchmark CONFIG [KEY=VALUE...]     the cache of CONFIG is built already; prints one JSON line
+#include <fcntl.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <chrono>
+#include <cstdlib>
+#include <iostream>
+#include <map>
+#include <nlohmann/json.hpp>
+
+#include "configs/reader.h"
+#include "data/batch.h"
+#include "trainer/cached_models.h"
+#include "trainer/experiment.h"
+#include "trainer/frozen_models.h"
+#include "trainer/train_step.h"
+
+namespace layalign {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+double seconds_since(Clock::time_point start) { return std::chrono::duration<double>(Clock::now() - start).count(); }
+
+double median(std::vector<double> values) {
+  std::sort(values.begin(), values.end());
+  return values.empty() ? 0 : values[values.size() / 2];
+}
+
+void run_here(const std::function<void()>& piece) { piece(); }
+
+/// A whole training of its own: models, trainables, optimiser.
+struct Trainer {
+  Trainer(configs::RunConfig config, const std::string& mode)
+      : experiment([&] {
+          config.cache.mode = mode;
+          return trainer::prepare_experiment(config);
+        }()),
+        models(trainer::load_frozen_models(experiment, grid, run_here)),
+        trainables(experiment.sizes, grid.device, 2),
+        layalign(*models.llm, trainables, experiment.language_layers, experiment.input_form, model::Recompute::kNone),
+        step(grid, experiment.config.optimizer,
+             trainer::Models{*models.encoder, *models.llm, layalign, trainables, experiment.encoder_layers}) {
+    trainables.initialise(0);
+  }
+
+  std::vector<data::Sample> batch(int64_t number) const {
+    std::vector<data::Sample> samples;
+    for (int64_t index : stage().batch(number, 0)) samples.push_back(stage().dataset->get(index));
+    return samples;
+  }
+  const trainer::PreparedStage& stage() const { return experiment.stages[0]; }
+
+  /// One step, the next one announced before, as in training.
+  double timed_step(int64_t number, double* loss) {
+    const auto samples = batch(number), next = batch(number + 1);
+    if (number == 0) step.expect(samples, stage().config.micro_batch);
+    const auto start = Clock::now();
+    step.expect(next, stage().config.micro_batch);
+    *loss = step.run(samples, stage().config.micro_batch, 1e-3, number + 1).loss;
+    return seconds_since(start);
+  }
+
+  dist::ProcessGrid grid;
+  trainer::Experiment experiment;
+  trainer::FrozenModels models;
+  model::Trainables trainables;
+  model::LayAlign layalign;
+  trainer::TrainStep step;
+};
+
+/// Seconds in the encoder for the micro-batches of a step.
+double encoder_seconds(const Trainer& online, int64_t number) {
+  const auto samples = online.batch(number);
+  double seconds = 0;
+  for (size_t begin = 0; begin < samples.size(); begin += online.stage().config.micro_batch) {
+    const size_t count = std::min<size_t>(online.stage().config.micro_batch, samples.size() - begin);
+    const auto batch = data::pack(std::span(samples).subspan(begin, count), online.models.llm->config().bos_id);
+    const auto start = Clock::now();
+    online.models.encoder->encode(batch.source_ids_S, batch.source_offsets, online.experiment.encoder_layers);
+    seconds += seconds_since(start);
+  }
+  return seconds;
+}
+
+/// Lets the system forget what it has of the shards.
+void drop_from_page_cache(const data::ActivationCache& cache) {
+  for (const auto& shard : cache.shards()) {
+    const int file = ::open(shard->path().c_str(), O_RDONLY | O_CLOEXEC);
+    ::fdatasync(file);
+    ::posix_fadvise(file, 0, 0, POSIX_FADV_DONTNEED);
+    ::close(file);
+  }
+}
+
+/// MB/s of read(2) over all shards, a large buffer at a time.
+double plain_read_rate(const data::ActivationCache& cache) {
+  std::vector<char> buffer(size_t{4} << 20);
+  int64_t bytes = 0;
+  const auto start = Clock::now();
+  for (const auto& shard : cache.shards()) {
+    const int file = ::open(shard->path().c_str(), O_RDONLY | O_CLOEXEC);
+    for (ssize_t count; (count = ::read(file, buffer.data(), buffer.size())) > 0;) bytes += count;
+    ::close(file);
+  }
+  return static_cast<double>(bytes) / seconds_since(start) / 1e6;
+}
+
+/// MB/s of the reader over all texts in the order of training: batches announced one ahead, hashes compared, put together.
+double reader_rate(const data::ActivationCache& cache, const Trainer& cached, int64_t steps) {
+  std::vector<int64_t> planes(cache.form().planes());
+  for (size_t i = 0; i < planes.size(); ++i) planes[i] = static_cast<int64_t>(i);
+  data::BlockReader reader(cache, planes, {.threads = static_cast<int>(cached.experiment.config.cache.threads),
+                                           .memory_limit_bytes = cached.experiment.config.cache.memory_limit.bytes});
+  std::vector<std::vector<data::CachedText>> batches(steps);
+  for (int64_t i = 0; i < steps; ++i) {
+    for (const auto& sample : cached.batch(i)) batches[i].push_back(*cache.find(data::cache_key(sample.source)));
+  }
+  const auto start = Clock::now();
+  reader.expect(batches[0]);
+  for (int64_t i = 0; i < steps; ++i) {
+    if (i + 1 < steps) reader.expect(batches[i + 1]);
+    if (!reader.take(batches[i]).damaged.empty()) throw std::runtime_error("the cache is damaged");
+  }
+  return static_cast<double>(reader.bytes_read()) / seconds_since(start) / 1e6;
+}
+
+int main(int argc, char** argv) {
+  const auto config = configs::load_config(argv[1], {argv + 2, argv + argc});
+  if (config.parallel.threads) at::set_num_threads(static_cast<int>(*config.parallel.threads));
+  Trainer online(config, "off"), cached(config, "read");
+  const auto& cache = cached.models.cache->cache();
+  const int64_t steps = online.stage().total_steps - 1;
+
+  std::vector<double> online_s, cached_s, saved_s, encoder_s;
+  double largest_difference = 0, first_difference = 0;
+  for (int64_t i = 0; i < steps; ++i) {
+    double online_loss = 0, cached_loss = 0;
+    const double a = online.timed_step(i, &online_loss), b = cached.timed_step(i, &cached_loss);
+    const double difference = std::abs(cached_loss / online_loss - 1);
+    if (i == 0) first_difference = difference;
+    largest_difference = std::max(largest_difference, difference);
+    const double encoder = encoder_seconds(online, i);
+    if (i == 0) continue;  // warms up
+    online_s.push_back(a);
+    cached_s.push_back(b);
+    saved_s.push_back(a - b);
+    encoder_s.push_back(encoder);
+  }
+
+  std::map<std::string, std::vector<double>> rates;
+  for (int i = 0; i < 5; ++i) {
+    drop_from_page_cache(cache);
+    rates["plain_read_cold"].push_back(plain_read_rate(cache));
+    rates["plain_read_warm"].push_back(plain_read_rate(cache));
+    drop_from_page_cache(cache);
+    rates["reader_cold"].push_back(reader_rate(cache, cached, steps));
+    rates["reader_warm"].push_back(reader_rate(cache, cached, steps));
+  }
+  nlohmann::ordered_json report = {{"steps", steps},
+                                   {"online_step_s", median(online_s)},
+                                   {"cached_step_s", median(cached_s)},
+                                   {"encoder_s", median(encoder_s)},
+                                   {"saved_s", median(saved_s)},
+                                   {"saved_share_of_encoder", median(saved_s) / median(encoder_s)},
+                                   {"first_loss_difference", first_difference},
+                                   {"largest_loss_difference", largest_difference}};
+  for (const auto& [name, values] : rates) report[name + "_mb_s"] = median(values);
+  report["reader_share_of_plain_read_warm"] = median(rates["reader_warm"]) / median(rates["plain_read_warm"]);
+  std::cout << report.dump() << "\n";
+  return 0;
+}
+
+}  // namespace
+}  // namespace layalign
+
+int main(int argc, char** argv) {
+  if (argc < 2) {
+    std::cerr << "usage: cache_benchmark CONFIG [KEY=VALUE...]\n";
+    return 2;
+  }
+  return layalign::main(argc, argv);
+}

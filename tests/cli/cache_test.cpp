@@ -1,0 +1,136 @@
+// layalign-cache and training from a cache: the real programs.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <fstream>
+#include <nlohmann/json.hpp>
+
+#include "tests/cli/program.h"
+
+namespace layalign::test {
+namespace {
+
+using testing::HasSubstr;
+namespace fs = std::filesystem;
+
+const std::string kModels = LAYALIGN_TEST_DATA "/golden/models/";
+
+class Cache : public testing::Test {
+ protected:
+  void SetUp() override {
+    std::string corpus;
+    for (int i = 0; i < 24; ++i) {  // every text twice
+      const std::string n = std::to_string(10 + i % 12);
+      corpus += "{\"source\": [5, " + n + ", 9, " + n + ", 1], \"prompt\": [7, 8], \"target\": [" + n + ", 30, 2]}\n";
+    }
+    folder.write("corpus.jsonl", corpus);
+    config = folder
+                 .write("run.yaml", "model: {encoder: " + kModels + "mt5, llm: " + kModels +
+                                        "llama}\nparallel: {device: cpu, threads: 1}\ncache: {path: " + cache().string() +
+                                        "}\nstages:\n  - {name: only, corpus: {format: token_ids, path: corpus.jsonl}, prompt: true, "
+                                        "epochs: 4, global_batch: 6, micro_batch: 3, lr: 1.0e-3}\n")
+                 .string();
+  }
+
+  fs::path cache() const { return folder.path("cache"); }
+  Outcome program(int ranks, const std::string& arguments) { return run_program("layalign-cache", ranks, arguments); }
+  Outcome trained(const std::string& name, const std::string& more, int ranks = 1) {
+    return train(ranks, config + " --set output=" + folder.path(name).string() + " " + more);
+  }
+  std::vector<double> losses(const std::string& name) const {
+    std::vector<double> found;
+    std::ifstream file(folder.path(name) / "metrics.jsonl");
+    for (std::string line; std::getline(file, line);) found.push_back(nlohmann::json::parse(line)["loss"].get<double>());
+    return found;
+  }
+  void expect_like_online(const std::string& name) {
+    const auto online = losses("online"), got = losses(name);
+    ASSERT_EQ(got.size(), online.size());
+    // Batched otherwise, the encoder's float32 sums round otherwise; with eps 1e-8 AdamW amplifies that from step to step.
+    for (size_t i = 0; i < got.size(); ++i) EXPECT_NEAR(got[i] / online[i], 1, i == 0 ? 2e-6 : 2e-3) << name << ", step " << i;
+  }
+
+  WorkFolder folder;
+  std::string config;
+};
+
+TEST_F(Cache, IsBuiltDescribedVerifiedAndTrainedFrom) {
+  const auto plan = program(1, "build " + config + " --dry-run");
+  EXPECT_EQ(plan.code, 0) << plan.output;
+  EXPECT_THAT(plan.output, HasSubstr("24 samples with 120 source tokens; 12 different texts with 60 tokens (50.0 % saved)"));
+  EXPECT_FALSE(fs::exists(cache()));
+
+  const auto built = program(2, "build " + config + " --set cache.shard_bytes=4KiB");
+  ASSERT_EQ(built.code, 0) << built.output;
+  const auto again = program(1, "build " + config);
+  EXPECT_EQ(again.code, 0) << again.output;
+  EXPECT_THAT(again.output, HasSubstr("12 of them are cached; 0 tokens are to be encoded"));
+  const auto info = program(1, "info " + cache().string());
+  EXPECT_EQ(info.code, 0) << info.output;
+  EXPECT_THAT(info.output, HasSubstr("texts               12\n"));
+  EXPECT_EQ(program(2, "verify " + cache().string()).code, 0);
+
+  ASSERT_EQ(trained("online", "").code, 0);
+  for (const int ranks : {1, 2}) {
+    const std::string name = "read-" + std::to_string(ranks);
+    const auto outcome = trained(name, "--set cache.mode=read --set parallel.tensor=" + std::to_string(ranks), ranks);
+    ASSERT_EQ(outcome.code, 0) << outcome.output;
+    EXPECT_THAT(outcome.output, HasSubstr("0 computed"));
+    expect_like_online(name);
+  }
+  const auto automatic = trained("auto", "--set cache.mode=auto");
+  ASSERT_EQ(automatic.code, 0) << automatic.output;
+  EXPECT_THAT(automatic.output, HasSubstr("cache.mode auto: a source token takes"));
+  expect_like_online("auto");
+}
+
+TEST_F(Cache, GrowsWhileTraining) {
+  ASSERT_EQ(trained("online", "").code, 0);
+  const auto outcome = trained("grown", "--set cache.mode=read_write --set parallel.tensor=1", 2);
+  ASSERT_EQ(outcome.code, 0) << outcome.output;
+  expect_like_online("grown");
+  EXPECT_THAT(program(1, "info " + cache().string()).output, HasSubstr("texts               12\n"));
+  const auto read = trained("read", "--set cache.mode=read");
+  ASSERT_EQ(read.code, 0) << read.output;
+  expect_like_online("read");
+}
+
+TEST_F(Cache, WhatIsMissingDamagedOrDifferentIsNamed) {
+  const auto none = trained("none", "--set cache.mode=read");
+  EXPECT_EQ(none.code, 65) << none.output;
+  EXPECT_THAT(none.output, HasSubstr(cache().string()));
+
+  ASSERT_EQ(program(1, "build " + config).code, 0);
+  const auto other = trained("other", "--set cache.mode=read --set cache.dtype=bfloat16");
+  EXPECT_EQ(other.code, 65) << other.output;
+  EXPECT_THAT(other.output, HasSubstr("dtype"));
+  EXPECT_THAT(other.output, HasSubstr("bfloat16"));
+
+  std::ofstream(folder.path("corpus.jsonl"), std::ios::app) << "{\"source\": [5, 99, 1], \"prompt\": [], \"target\": [30, 2]}\n";
+  const auto missing = trained("missing", "--set cache.mode=read");
+  EXPECT_EQ(missing.code, 65) << missing.output;
+  EXPECT_THAT(missing.output, HasSubstr("corpus.jsonl:25"));
+  EXPECT_THAT(missing.output, HasSubstr("not in the cache"));
+
+  for (const auto& entry : fs::directory_iterator(cache())) {
+    if (entry.path().extension() != ".h5") continue;
+    std::string bytes = read_file(entry.path());
+    bytes[bytes.size() - 5] ^= 1;
+    std::ofstream(entry.path(), std::ios::binary) << bytes;
+  }
+  const auto damaged = program(1, "verify " + cache().string());
+  EXPECT_EQ(damaged.code, 65) << damaged.output;
+  EXPECT_THAT(damaged.output, HasSubstr(".h5"));
+}
+
+TEST_F(Cache, UsageIsChecked) {
+  EXPECT_EQ(program(1, "").code, 2);
+  EXPECT_EQ(program(1, "build").code, 2);
+  EXPECT_EQ(program(1, "info " + folder.path("nowhere").string()).code, 65);
+  const auto no_path = program(1, "build " + config + " --set cache.path=null");
+  EXPECT_EQ(no_path.code, 2) << no_path.output;
+  EXPECT_THAT(no_path.output, HasSubstr("cache.path"));
+}
+
+}  // namespace
+}  // namespace layalign::test

@@ -1,0 +1,293 @@
+#include "trainer/cache_build.h"
+
+#include <algorithm>
+#include <chrono>
+#include <cstdio>
+#include <cstring>
+#include <future>
+#include <unordered_map>
+
+#include "data/activation_cache/state_codec.h"
+#include "data/error.h"
+#include "trainer/answering.h"
+#include "trainer/error.h"
+#include "trainer/log.h"
+#include "trainer/progress.h"
+
+namespace layalign::trainer {
+namespace {
+
+namespace fs = std::filesystem;
+using Clock = std::chrono::steady_clock;
+
+/// Source tokens of one call of the encoder: enough to fill the machine, few enough to wait for a second or so.
+constexpr int64_t kBatchTokens = 2048;
+constexpr std::chrono::seconds kReportEvery{10};
+/// A small corpus is cut into so many shards a rank, so that all ranks have work; but not into smaller ones than this.
+constexpr int64_t kShardsPerRank = 4, kSmallestShardBytes = int64_t{64} << 20;
+
+double seconds_since(Clock::time_point start) { return std::chrono::duration<double>(Clock::now() - start).count(); }
+
+double gigabytes(int64_t bytes) { return static_cast<double>(bytes) / (1 << 30); }
+
+template <class... Values>
+std::string format(const char* pattern, Values... values) {
+  char buffer[256];
+  std::snprintf(buffer, sizeof(buffer), pattern, values...);
+  return buffer;
+}
+
+/// The samples of all stages and benchmarks as one sequence.
+class Sources {
+ public:
+  explicit Sources(const Experiment& experiment) : experiment_(experiment) {}
+
+  int64_t count() const { return static_cast<int64_t>(experiment_.stages.size() + experiment_.benchmarks.size()); }
+
+  int64_t size(int64_t source) const {
+    return is_stage(source) ? stage(source).dataset->size() : static_cast<int64_t>(benchmark(source).items.size());
+  }
+
+  data::Sample sample(int64_t source, int64_t index) const {
+    if (is_stage(source)) return stage(source).dataset->get(index);
+    return question_sample(benchmark(source).items[index], experiment_.vocabulary, experiment_.stages.back().config,
+                           /*prompt=*/false);
+  }
+
+ private:
+  bool is_stage(int64_t source) const { return source < static_cast<int64_t>(experiment_.stages.size()); }
+  const PreparedStage& stage(int64_t source) const { return experiment_.stages[source]; }
+  const PreparedBenchmark& benchmark(int64_t source) const {
+    return experiment_.benchmarks[source - static_cast<int64_t>(experiment_.stages.size())];
+  }
+
+  const Experiment& experiment_;
+};
+
+/// This rank's share of all samples: every `ranks`-th.
+std::vector<PlannedText> tokenized_share(const Sources& sources, int rank, int ranks) {
+  std::vector<PlannedText> texts;
+  int64_t number = 0;
+  for (int64_t source = 0; source < sources.count(); ++source) {
+    for (int64_t i = 0; i < sources.size(source); ++i, ++number) {
+      if (number % ranks != rank) continue;
+      const auto ids = sources.sample(source, i).source;
+      texts.push_back({data::cache_key(ids), static_cast<int64_t>(ids.size()), source, i});
+    }
+  }
+  return texts;
+}
+
+std::string to_bytes(const std::vector<PlannedText>& texts) {
+  static_assert(std::is_trivially_copyable_v<PlannedText>);
+  return {reinterpret_cast<const char*>(texts.data()), texts.size() * sizeof(PlannedText)};
+}
+
+void append_from_bytes(const std::string& bytes, std::vector<PlannedText>* texts) {
+  const size_t count = bytes.size() / sizeof(PlannedText), before = texts->size();
+  texts->resize(before + count);
+  std::memcpy(texts->data() + before, bytes.data(), bytes.size());
+}
+
+bool earlier_sample(const PlannedText& a, const PlannedText& b) {
+  return std::pair(a.source, a.sample) < std::pair(b.source, b.sample);
+}
+
+void cut_into_shards(std::vector<PlannedText> missing, int64_t token_bytes, int64_t shard_bytes, int ranks, CachePlan* plan) {
+  for (const PlannedText& text : missing) plan->missing_tokens += text.tokens;
+  plan->missing_bytes = plan->missing_tokens * token_bytes;
+  const int64_t even = plan->missing_bytes / (kShardsPerRank * ranks);
+  shard_bytes = std::min(shard_bytes, std::max(kSmallestShardBytes, even));
+  std::sort(missing.begin(), missing.end(),
+            [](const auto& a, const auto& b) { return std::pair(a.tokens, a.key) < std::pair(b.tokens, b.key); });
+  int64_t room = 0;
+  for (const PlannedText& text : missing) {
+    const int64_t bytes = text.tokens * token_bytes;
+    if (plan->shards.empty() || bytes > room) {
+      plan->shards.emplace_back();
+      room = shard_bytes;
+    }
+    room -= bytes;
+    plan->shards.back().push_back(text);
+  }
+}
+
+/// Shows how far this rank's share is.
+class BuildProgress {
+ public:
+  explicit BuildProgress(int64_t total_tokens) : total_tokens_(total_tokens), terminal_(stdout_is_terminal()) {}
+  ~BuildProgress() {
+    if (terminal_) show_status_line("");
+  }
+
+  void advance(int64_t tokens) {
+    done_ += tokens;
+    const bool due = Clock::now() - shown_ >= (terminal_ ? std::chrono::seconds(1) : kReportEvery);
+    if (!due && done_ < total_tokens_) return;
+    shown_ = Clock::now();
+    const double elapsed_s = seconds_since(start_), share = static_cast<double>(done_) / static_cast<double>(total_tokens_);
+    const auto text = format("cache: %3.0f %%  %.0f source tokens/s  ETA %s", 100 * share, static_cast<double>(done_) / elapsed_s,
+                             format_duration(elapsed_s / share - elapsed_s).c_str());
+    if (terminal_ && done_ < total_tokens_) show_status_line(text);
+    else log_info(text);
+  }
+
+ private:
+  int64_t total_tokens_, done_ = 0;
+  bool terminal_;
+  Clock::time_point start_ = Clock::now(), shown_ = Clock::now();
+};
+
+/// Encodes the texts of one shard after the other; the states of a batch are stored while the next one is encoded.
+class ShardBuilder {
+ public:
+  ShardBuilder(const Experiment& experiment, const data::CacheForm& form, const fs::path& folder, const dist::ProcessGrid& grid)
+      : sources_(experiment),
+        form_(form),
+        folder_(folder),
+        device_(grid.device),
+        layers_(form.layers.begin(), form.layers.end() - 1),
+        encoder_(model::load_encoder(experiment.encoder_folder, grid.device,
+                                     form.compute_precision == "bfloat16" ? at::kBFloat16 : at::kFloat,
+                                     experiment.config.model.ignore_fields)) {}
+
+  void build(const std::vector<PlannedText>& texts, BuildProgress* progress, CacheBuildTimes* times) {
+    std::vector<data::Sample> samples;
+    std::vector<std::vector<int64_t>> ids;
+    for (const PlannedText& text : texts) {
+      samples.push_back(sources_.sample(text.source, text.sample));
+      ids.push_back(samples.back().source);
+    }
+    auto writer = std::make_shared<data::ShardWriter>(folder_, form_, ids);
+    std::future<void> writing;
+    for (size_t begin = 0; begin < texts.size();) {
+      size_t end = begin;
+      int64_t tokens = 0;
+      while (end < texts.size() && (end == begin || tokens + texts[end].tokens <= kBatchTokens)) tokens += texts[end++].tokens;
+      const auto start = Clock::now();
+      const auto states_PSD = encode(ids, begin, end);
+      times->encoder_s += seconds_since(start);
+      if (writing.valid()) writing.get();
+      writing = std::async(std::launch::async, [=, this, &samples] { store(*writer, samples, begin, end, states_PSD); });
+      progress->advance(tokens);
+      times->tokens += tokens;
+      begin = end;
+    }
+    writing.get();
+    writer->commit();
+    times->texts += static_cast<int64_t>(texts.size());
+    times->bytes += writer->file_bytes();
+  }
+
+ private:
+  /// The states of texts [begin, end) in host memory.
+  at::Tensor encode(const std::vector<std::vector<int64_t>>& ids, size_t begin, size_t end) const {
+    std::vector<int64_t> packed, offsets = {0};
+    for (size_t i = begin; i < end; ++i) {
+      packed.insert(packed.end(), ids[i].begin(), ids[i].end());
+      offsets.push_back(static_cast<int64_t>(packed.size()));
+    }
+    const auto states = encoder_->encode(at::tensor(packed, at::kLong).to(device_), offsets, layers_);
+    return at::cat({states.layers_ESD, states.last_SD.unsqueeze(0)}).to(at::kCPU);
+  }
+
+  void store(data::ShardWriter& writer, const std::vector<data::Sample>& samples, size_t begin, size_t end,
+             const at::Tensor& states_PSD) const {
+    at::NoGradGuard no_grad;
+    int64_t row = 0;
+    for (size_t i = begin; i < end; ++i) {
+      const auto tokens = static_cast<int64_t>(samples[i].source.size());
+      try {
+        const auto rows = data::encode_rows(states_PSD.narrow(1, row, tokens), form_.dtype).contiguous();
+        writer.write(static_cast<int64_t>(i), rows);
+      } catch (const data::DataError& error) {
+        throw data::DataError(samples[i].origin + ": its encoder states cannot be stored: " + error.what());
+      }
+      row += tokens;
+    }
+  }
+
+  Sources sources_;
+  const data::CacheForm& form_;
+  const fs::path& folder_;
+  at::Device device_;
+  std::vector<int64_t> layers_;
+  std::unique_ptr<model::Encoder> encoder_;
+};
+
+}  // namespace
+
+CachePlan plan_cache(const Experiment& experiment, const data::CacheForm& form, const data::ActivationCache& cache,
+                     const dist::Process* process, const Together& together) {
+  const Sources sources(experiment);
+  const int rank = process ? process->world_rank() : 0, ranks = process ? process->world_size() : 1;
+  std::vector<PlannedText> mine, all;
+  together([&] { mine = tokenized_share(sources, rank, ranks); });
+  if (process) {
+    for (const auto& bytes : process->all_gather(to_bytes(mine))) append_from_bytes(bytes, &all);
+  } else {
+    all = std::move(mine);
+  }
+  std::sort(all.begin(), all.end(), earlier_sample);
+
+  CachePlan plan;
+  std::unordered_map<data::CacheKey, bool> seen;
+  std::vector<PlannedText> missing;
+  for (const PlannedText& text : all) {
+    ++plan.samples;
+    plan.sample_tokens += text.tokens;
+    if (!seen.emplace(text.key, true).second) continue;
+    ++plan.texts;
+    plan.tokens += text.tokens;
+    if (cache.find(text.key)) ++plan.cached_texts;
+    else missing.push_back(text);
+  }
+  cut_into_shards(std::move(missing), form.token_bytes(), experiment.config.cache.shard_bytes.bytes, ranks, &plan);
+  return plan;
+}
+
+void check_space(const CachePlan& plan, const fs::path& folder) {
+  std::error_code error;
+  const auto space = fs::space(folder, error);
+  if (error) throw IoError(folder.string() + ": cannot ask for its free space: " + error.message());
+  // Indices, padding and manifests: far less than a thousandth of the states, and a little for each shard.
+  const auto needed = static_cast<uint64_t>(plan.missing_bytes) + static_cast<uint64_t>(plan.missing_bytes / 1000) +
+                      plan.shards.size() * (uint64_t{64} << 10);
+  if (space.available >= needed) return;
+  throw IoError(folder.string() + ": the cache would need " + std::to_string(needed) + " bytes more (" +
+                format("%.1f GiB", gigabytes(static_cast<int64_t>(needed))) + "), but " + std::to_string(space.available) +
+                " are free; nothing was written. Choose another cache.path, cache.dtype bfloat16 or float8, or fewer cache.layers");
+}
+
+std::string cache_plan_text(const CachePlan& plan, const fs::path& folder) {
+  const double saved = plan.sample_tokens == 0 ? 0 : 100 * (1 - static_cast<double>(plan.tokens) / static_cast<double>(plan.sample_tokens));
+  return format("%lld samples with %lld source tokens; %lld different texts with %lld tokens (%.1f %% saved)\n",
+                static_cast<long long>(plan.samples), static_cast<long long>(plan.sample_tokens),
+                static_cast<long long>(plan.texts), static_cast<long long>(plan.tokens), saved) +
+         format("%lld of them are cached; %lld tokens are to be encoded: %.3f GiB in %zu shards of ",
+                static_cast<long long>(plan.cached_texts), static_cast<long long>(plan.missing_tokens),
+                gigabytes(plan.missing_bytes), plan.shards.size()) +
+         folder.string();
+}
+
+CacheBuildTimes build_cache(const Experiment& experiment, const data::CacheForm& form, const CachePlan& plan,
+                            const fs::path& folder, const dist::ProcessGrid& grid) {
+  at::NoGradGuard no_grad;
+  CacheBuildTimes times;
+  std::vector<const std::vector<PlannedText>*> mine;
+  int64_t tokens = 0;
+  for (size_t i = grid.world_rank; i < plan.shards.size(); i += grid.world_size) {
+    mine.push_back(&plan.shards[i]);
+    for (const PlannedText& text : plan.shards[i]) tokens += text.tokens;
+  }
+  if (!mine.empty()) {
+    ShardBuilder builder(experiment, form, folder, grid);
+    BuildProgress progress(tokens);
+    const auto start = Clock::now();
+    for (const auto* shard : mine) builder.build(*shard, &progress, &times);
+    times.total_s = seconds_since(start);
+  }
+  return times;
+}
+
+}  // namespace layalign::trainer

@@ -1,0 +1,127 @@
+#include "trainer/cached_models.h"
+
+#include "checkpoints_tools/hash.h"
+#include "checkpoints_tools/weight_folder.h"
+#include "configs/error.h"
+#include "configs/paths.h"
+#include "configs/strict_json.h"
+#include "data/tokenizer.h"
+#include "dist/agreement.h"
+#include "trainer/log.h"
+#include "trainer/weights_hash.h"
+
+namespace layalign::trainer {
+namespace {
+
+namespace fs = std::filesystem;
+
+std::string file_hash(const fs::path& path) {
+  const auto text = configs::read_text_file(path);
+  return checkpoints_tools::xxh3_hex(std::as_bytes(std::span(text)));
+}
+
+bool has_weights(const fs::path& folder) {
+  return fs::exists(folder / "model.safetensors") || fs::exists(folder / "model.safetensors.index.json");
+}
+
+data::CacheForm form_without_weights(const Experiment& experiment) {
+  data::CacheForm form;
+  form.encoder_config = file_hash(experiment.encoder_folder / "config.json");
+  form.compute_precision = experiment.config.parallel.precision;
+  form.dtype = data::cache_dtype_named(experiment.config.cache.dtype);
+  form.layers = experiment.cache_layers;
+  form.width = experiment.encoder.width;
+  form.tokenizer = data::tokenizer_fingerprint(experiment.encoder_folder);
+  return form;
+}
+
+model::CacheUse use_of(const std::string& mode) {
+  if (mode == "read") return {.read = true, .compute = false, .add = false};
+  if (mode == "write") return {.read = false, .compute = true, .add = true};
+  if (mode == "read_write") return {.read = true, .compute = true, .add = true};
+  return {.read = true, .compute = true, .add = false};  // auto
+}
+
+/// The names of all shards, for the agreement of the ranks.
+std::string shard_names(const data::ActivationCache& cache) {
+  std::string names;
+  for (const auto& shard : cache.shards()) names += shard->path().filename().string() + "\n";
+  return names;
+}
+
+}  // namespace
+
+fs::path cache_folder(const configs::RunConfig& config) {
+  if (!config.cache.path) {
+    throw configs::ConfigError("missing required key 'cache.path': the folder of the cache (or --set cache.path=DIR)");
+  }
+  return configs::resolve_path(*config.cache.path, config.folder);
+}
+
+data::CacheForm cache_form(const Experiment& experiment, const dist::Process* process, const Together& together) {
+  const auto& config = experiment.config;
+  data::CacheForm form;
+  fs::path folder;
+  bool take_its_word = false;
+  together([&] {
+    folder = cache_folder(config);
+    form = form_without_weights(experiment);
+    take_its_word = config.cache.mode == "read" && !has_weights(experiment.encoder_folder);
+    if (!take_its_word) return;
+    form.encoder_weights = data::ActivationCache::read_form(folder).encoder_weights;
+    log_warn(experiment.encoder_folder.string() + " holds no weights: that the cache " + folder.string() +
+             " was made with them is taken on trust");
+  });
+  if (!take_its_word) {
+    form.encoder_weights = hash_weights(experiment.encoder_folder, folder / "weights.json", process, together);
+  }
+  return form;
+}
+
+std::unique_ptr<model::CachedEncoder> open_cached_encoder(const Experiment& experiment, const dist::ProcessGrid& grid,
+                                                          const Together& together,
+                                                          std::unique_ptr<data::CacheWriteLock>* lock) {
+  const auto& config = experiment.config;
+  fs::path folder;
+  bool is_there = true;
+  together([&] {
+    folder = cache_folder(config);
+    if (config.cache.mode == "auto") is_there = fs::exists(folder / "cache.json");
+  });
+  if (!is_there) log_info("cache.mode auto: " + folder.string() + " holds no cache: the encoder's states are computed");
+  const auto use = use_of(config.cache.mode);
+  if (use.add) together([&] { fs::create_directories(folder); });
+  const auto form = is_there ? cache_form(experiment, grid.process.get(), together) : form_without_weights(experiment);
+  if (use.add) {
+    together([&] {
+      if (grid.world_rank != 0) return;
+      *lock = std::make_unique<data::CacheWriteLock>(folder);
+      data::ActivationCache::create(folder, form);
+    });
+  }
+
+  std::unique_ptr<model::CachedEncoder> encoder;
+  together([&] {
+    auto cache = is_there ? std::make_unique<data::ActivationCache>(folder, form) : data::ActivationCache::none(form);
+    const auto type = config.parallel.precision == "bfloat16" ? at::kBFloat16 : at::kFloat;
+    const auto load = [&experiment, device = grid.device, type] {
+      return model::load_encoder(experiment.encoder_folder, device, type, experiment.config.model.ignore_fields);
+    };
+    const auto fingerprint = has_weights(experiment.encoder_folder)
+                                 ? checkpoints_tools::WeightFolder(experiment.encoder_folder).fingerprint()
+                                 : form.encoder_weights;
+    const data::BlockReaderOptions options{.threads = static_cast<int>(config.cache.threads),
+                                           .memory_limit_bytes = config.cache.memory_limit.bytes,
+                                           .pinned = grid.device.is_cuda()};
+    encoder = std::make_unique<model::CachedEncoder>(experiment.encoder, fingerprint, type, grid.device, load,
+                                                     std::move(cache), experiment.encoder_layers, use, options);
+  });
+  together([&] {
+    if (grid.process) dist::require_agreement(*grid.process, {{"shards of the cache " + folder.string(), shard_names(encoder->cache())}});
+  });
+  log_info("cache: " + std::to_string(encoder->cache().texts()) + " texts in " +
+           std::to_string(encoder->cache().shards().size()) + " shards of " + folder.string());
+  return encoder;
+}
+
+}  // namespace layalign::trainer

@@ -1,0 +1,109 @@
+#include "trainer/weights_hash.h"
+
+#include <sys/stat.h>
+
+#include <algorithm>
+#include <map>
+#include <nlohmann/json.hpp>
+#include <vector>
+
+#include "checkpoints_tools/hash.h"
+#include "checkpoints_tools/mapped_file.h"
+#include "checkpoints_tools/weight_folder.h"
+#include "configs/strict_json.h"
+#include "trainer/durable_file.h"
+#include "trainer/log.h"
+
+namespace layalign::trainer {
+namespace {
+
+namespace fs = std::filesystem;
+using Json = nlohmann::json;
+
+constexpr uint64_t kPartBytes = uint64_t{64} << 20;
+
+/// Names, sizes and times of the files: what a remembered hash belongs to.
+Json identity_of(const std::vector<fs::path>& files) {
+  Json identity = Json::array();
+  for (const fs::path& file : files) {
+    struct stat status {};
+    if (::stat(file.c_str(), &status) != 0) {
+      throw checkpoints_tools::CheckpointError(file.string() + ": cannot be read: " + std::generic_category().message(errno));
+    }
+    const int64_t modified_ns = int64_t{status.st_mtim.tv_sec} * 1'000'000'000 + status.st_mtim.tv_nsec;
+    identity.push_back({{"name", file.filename().string()}, {"bytes", status.st_size}, {"modified_ns", modified_ns}});
+  }
+  return identity;
+}
+
+/// The remembered hash; empty where there is none for these files.
+std::string remembered(const fs::path& memory, const Json& identity) {
+  try {
+    const Json json = configs::parse_json(configs::read_text_file(memory), memory.string());
+    if (json.at("files") == identity) return json.at("xxh3").get<std::string>();
+  } catch (const std::exception&) {  // missing, foreign or damaged: it is computed and written anew
+  }
+  return "";
+}
+
+void remember(const fs::path& memory, const Json& identity, const std::string& hash) {
+  try {
+    write_file_durably(memory, Json{{"files", identity}, {"xxh3", hash}}.dump(2) + "\n");
+  } catch (const IoError& error) {
+    log_info("the hash of the encoder's weights is not remembered: " + std::string(error.what()));
+  }
+}
+
+/// Part number -> hash, of the parts that fall to this rank.
+Json hash_parts(const std::vector<fs::path>& files, int rank, int ranks) {
+  Json hashes = Json::object();
+  int64_t part = 0;
+  for (const fs::path& path : files) {
+    const checkpoints_tools::MappedFile file(path);
+    const auto bytes = file.bytes();
+    for (uint64_t begin = 0; begin < bytes.size(); begin += kPartBytes, ++part) {
+      if (part % ranks != rank) continue;
+      const auto size = std::min<uint64_t>(kPartBytes, bytes.size() - begin);
+      hashes[std::to_string(part)] = checkpoints_tools::xxh3_hex(bytes.subspan(begin, size));
+    }
+  }
+  return hashes;
+}
+
+std::string combine(const Json& identity, const std::vector<std::string>& by_rank) {
+  std::map<int64_t, std::string> parts;
+  for (const std::string& text : by_rank) {
+    const Json hashes = Json::parse(text);  // named: items() does not keep a temporary alive
+    for (const auto& [part, hash] : hashes.items()) parts[std::stoll(part)] = hash.get<std::string>();
+  }
+  checkpoints_tools::Xxh3 hash;
+  for (const Json& file : identity) {
+    hash.update(file.at("name").get<std::string>() + '\n' + std::to_string(file.at("bytes").get<int64_t>()) + '\n');
+  }
+  for (const auto& [part, text] : parts) hash.update(text);
+  return hash.hex();
+}
+
+}  // namespace
+
+std::string hash_weights(const fs::path& model_folder, const fs::path& memory, const dist::Process* process,
+                         const Together& together) {
+  const int rank = process ? process->world_rank() : 0, ranks = process ? process->world_size() : 1;
+  std::vector<fs::path> files;
+  Json identity;
+  std::string hash;
+  together([&] {
+    files = checkpoints_tools::WeightFolder(model_folder).files();
+    identity = identity_of(files);
+    if (rank == 0) hash = remembered(memory, identity);
+  });
+  if (process) hash = process->broadcast(hash, 0);
+  if (!hash.empty()) return hash;
+  std::string mine;
+  together([&] { mine = hash_parts(files, rank, ranks).dump(); });
+  hash = combine(identity, process ? process->all_gather(mine) : std::vector<std::string>{mine});
+  if (rank == 0) remember(memory, identity, hash);
+  return hash;
+}
+
+}  // namespace layalign::trainer
