@@ -6,7 +6,8 @@
 
 namespace layalign::configs {
 
-/// A language as configs and corpora name it, its two-letter code in file names, and its code in NLLB models.
+/// A language as configs and corpora name it, its two-letter code in file names and M2M100 models, and its
+/// code in NLLB models.
 struct Language {
   std::string_view name;
   std::string_view code;

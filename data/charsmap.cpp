@@ -41,37 +41,54 @@ Charsmap::Charsmap(std::string_view bytes) {
 std::string Charsmap::normalize(std::string_view text) const {
   std::string out;
   out.reserve(text.size());
+  const auto append_shortest = [&](std::string_view part) {
+    bool fits = false;
+    visit_rules(part, [&](const Rule& rule) {
+      out += rule.replacement;
+      fits = true;
+      return false;
+    });
+    return fits;
+  };
   for (size_t begin = 0; begin < text.size();) {
     const size_t end = grapheme_end(text, begin);
     const std::string_view cluster = text.substr(begin, end - begin);
     begin = end;
-    if (cluster.size() < kLongCluster && append_replacement(cluster, out)) continue;
+    if (cluster.size() < kLongCluster && append_shortest(cluster)) continue;
     for (size_t i = 0; i < cluster.size();) {
       const std::string_view character = cluster.substr(i, utf8_length(cluster, i));
-      if (!append_replacement(character, out)) out += character;
+      if (!append_shortest(character)) out += character;
       i += character.size();
     }
   }
   return out;
 }
 
-bool Charsmap::append_replacement(std::string_view part, std::string& out) const {
+std::optional<Charsmap::Rule> Charsmap::longest_rule(std::string_view text) const {
+  std::optional<Rule> longest;
+  visit_rules(text, [&](const Rule& rule) {
+    longest = rule;
+    return true;
+  });
+  return longest;
+}
+
+template <typename Visit>
+void Charsmap::visit_rules(std::string_view text, Visit&& visit) const {
   size_t node = offset(units_[0]);
-  for (const char c : part) {
-    const auto byte = static_cast<uint8_t>(c);
-    if (byte == 0) return false;
+  for (size_t i = 0; i < text.size(); ++i) {
+    const auto byte = static_cast<uint8_t>(text[i]);
+    if (byte == 0) return;
     node ^= byte;
-    if (node >= units_.size() || label(units_[node]) != byte) return false;
+    if (node >= units_.size() || label(units_[node]) != byte) return;
     const uint32_t unit = units_[node];
     node ^= offset(unit);
     if (!has_leaf(unit)) continue;
     const size_t place = node < units_.size() ? leaf_value(units_[node]) : replacements_.size();
     const bool inside = place < replacements_.size() && (static_cast<uint8_t>(replacements_[place]) & 0xC0) != 0x80;
     if (!inside) throw DataError("the normalisation rules of the tokenizer (precompiled_charsmap) are damaged");
-    out += replacements_.c_str() + place;
-    return true;
+    if (!visit(Rule{i + 1, replacements_.c_str() + place})) return;
   }
-  return false;
 }
 
 }  // namespace layalign::data

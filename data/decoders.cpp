@@ -1,7 +1,9 @@
 #include "data/decoders.h"
 
+#include <algorithm>
 #include <charconv>
 #include <optional>
+#include <unordered_map>
 #include <utility>
 
 #include "data/byte_level.h"
@@ -12,6 +14,8 @@ namespace layalign::data {
 namespace {
 
 using Tokens = std::vector<std::string>;
+
+constexpr std::string_view kUnknownSurface = " \u2047 ";  // what SentencePiece writes for its unknown piece
 
 /// A decoder that is a function.
 template <typename Function>
@@ -70,6 +74,19 @@ std::string without_english_spaces(std::string text) {
   return text;
 }
 
+// As Python's str.strip, which takes U+001C to U+001F for white space too.
+std::string without_outer_space(std::string_view text) {
+  size_t begin = text.size(), end = 0;  // of what stays
+  for (size_t i = 0; i < text.size();) {
+    const char32_t character = code_point_at(text, i);
+    const bool stays = !is_white_space(character) && (character < 0x1C || character > 0x1F);
+    if (stays) begin = std::min(begin, i);
+    i += utf8_length(text, i);
+    if (stays) end = i;
+  }
+  return begin < end ? std::string(text.substr(begin, end - begin)) : std::string();
+}
+
 void strip(std::string& token, const std::string& character, int64_t start, int64_t stop) {
   for (; start > 0 && token.starts_with(character); --start) token.erase(0, character.size());
   for (; stop > 0 && token.ends_with(character); --stop) token.resize(token.size() - character.size());
@@ -101,6 +118,25 @@ std::unique_ptr<const Decoder> replace_decoder(Pattern pattern, std::string cont
 }
 
 std::unique_ptr<const Decoder> byte_fallback_decoder() { return from(join_bytes); }
+
+std::unique_ptr<const Decoder> sentencepiece_decoder(const SentencePieceModel& model) {
+  std::unordered_map<std::string, Piece::Kind> kinds;
+  for (const Piece& piece : model.pieces) kinds.emplace(piece.text, piece.kind);
+  return from([kinds = std::move(kinds)](const Tokens& tokens) {
+    std::string text;
+    for (const std::string& token : tokens) {
+      const auto found = kinds.find(token);
+      if (found == kinds.end()) {
+        text += token;
+      } else if (found->second == Piece::Kind::kUnknown) {
+        text += kUnknownSurface;
+      } else if (found->second != Piece::Kind::kControl) {
+        text += replace_all(token, kSpaceMark, " ");
+      }
+    }
+    return Tokens{without_outer_space(text)};
+  });
+}
 
 std::unique_ptr<const Decoder> fuse_decoder() {
   return from([](const Tokens& tokens) {

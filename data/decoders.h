@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "data/pattern.h"
+#include "data/sentencepiece_model.h"
 
 namespace layalign::data {
 
@@ -26,6 +27,9 @@ std::unique_ptr<const Decoder> metaspace_decoder(std::string mark, bool drop_fir
 std::unique_ptr<const Decoder> replace_decoder(Pattern pattern, std::string content);
 /// Runs of <0x0A> become text where they are UTF-8, else one U+FFFD each.
 std::unique_ptr<const Decoder> byte_fallback_decoder();
+/// SentencePiece's own way back, to one token: marks of pieces become spaces, control pieces go, texts that are no
+/// pieces stay. White space at the ends comes off, as M2M100's class has it.
+std::unique_ptr<const Decoder> sentencepiece_decoder(const SentencePieceModel& model);
 /// All tokens become one.
 std::unique_ptr<const Decoder> fuse_decoder();
 /// Takes up to `start` and `stop` of a character off the ends of each token.

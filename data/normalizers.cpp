@@ -1,8 +1,11 @@
 #include "data/normalizers.h"
 
+#include <optional>
 #include <utility>
 
 #include "data/charsmap.h"
+#include "data/error.h"
+#include "data/text_space.h"
 #include "data/utf8.h"
 
 namespace layalign::data {
@@ -49,6 +52,11 @@ std::string lowercase(std::string_view text) {
   return out;
 }
 
+// Whether a text begins inside a character.
+bool first_byte_continues(std::string_view text) {
+  return !text.empty() && (static_cast<uint8_t>(text.front()) & 0xC0) == 0x80;
+}
+
 bool is_ideograph(char32_t c) {
   constexpr std::pair<char32_t, char32_t> kRanges[] = {{0x4E00, 0x9FFF},   {0x3400, 0x4DBF},   {0x20000, 0x2A6DF},
                                                        {0x2A700, 0x2B73F}, {0x2B740, 0x2B81F}, {0x2B920, 0x2CEAF},
@@ -80,6 +88,23 @@ std::string space_ideographs(std::string_view text) {
   return out;
 }
 
+// A text after a model's rules; spaces that follow a space, or nothing, are left out where `single_spaces`.
+std::string apply_rules(const std::optional<Charsmap>& rules, bool single_spaces, std::string_view text) {
+  std::string out;
+  bool is_after_space = single_spaces;
+  while (!text.empty()) {
+    const size_t length = utf8_length(text, 0);
+    const auto rule = rules ? rules->longest_rule(text) : std::nullopt;
+    std::string_view part = rule ? rule->replacement : text.substr(0, length);
+    while (is_after_space && part.starts_with(' ')) part.remove_prefix(1);
+    if (!part.empty()) is_after_space = single_spaces && part.ends_with(' ');
+    out += part;
+    text.remove_prefix(rule ? rule->bytes : length);
+    if (first_byte_continues(text)) throw DataError("a rule of precompiled_charsmap ends inside a character");
+  }
+  return out;
+}
+
 std::string strip(std::string_view text, bool left, bool right) {
   size_t begin = 0;
   while (left && begin < text.size() && is_white_space(code_point_at(text, begin))) begin += utf8_length(text, begin);
@@ -102,6 +127,19 @@ std::string normalize(const Normalizers& steps, std::string_view text) {
 
 std::unique_ptr<const Normalizer> precompiled_normalizer(std::string_view rules) {
   return from([charsmap = Charsmap(rules)](std::string_view text) { return charsmap.normalize(text); });
+}
+
+std::unique_ptr<const Normalizer> sentencepiece_normalizer(const SentencePieceModel& model) {
+  std::optional<Charsmap> rules;
+  if (!model.charsmap.empty()) rules.emplace(model.charsmap);
+  return from([rules = std::move(rules), space_first = model.space_first,
+               single_spaces = model.single_spaces](std::string_view text) {
+    if (text.empty()) return std::string();
+    const std::string_view first = space_first ? kSpaceMark : "";
+    std::string out = std::string(first) + replace_all(apply_rules(rules, single_spaces, text), " ", kSpaceMark);
+    while (single_spaces && out.ends_with(kSpaceMark)) out.resize(out.size() - kSpaceMark.size());
+    return out;
+  });
 }
 
 std::unique_ptr<const Normalizer> unicode_normalizer(UnicodeForm form) {

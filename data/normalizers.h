@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "data/pattern.h"
+#include "data/sentencepiece_model.h"
 #include "data/unicode.h"
 
 namespace layalign::data {
@@ -33,6 +34,9 @@ struct BertRules {
 
 /// `rules`: see charsmap.h. Errors: DataError where they are damaged.
 std::unique_ptr<const Normalizer> precompiled_normalizer(std::string_view rules);
+/// All that SentencePiece itself does to a text of this model before it cuts it: its rules, its spaces, their marks.
+/// Errors: DataError where the rules are damaged.
+std::unique_ptr<const Normalizer> sentencepiece_normalizer(const SentencePieceModel& model);
 std::unique_ptr<const Normalizer> unicode_normalizer(UnicodeForm form);
 std::unique_ptr<const Normalizer> replace_normalizer(Pattern pattern, std::string content);
 /// Takes white space off the ends.

@@ -2,7 +2,6 @@
 
 #include <algorithm>
 
-#include "configs/languages.h"
 #include "data/error.h"
 #include "data/utf8.h"
 
@@ -103,7 +102,7 @@ Frame PipelineTokenizer::frame(std::string_view language) const {
 int64_t PipelineTokenizer::language_id(std::string_view language) const {
   std::string code = parts_.frame.default_code;
   if (language != kUnknownLanguage) {
-    const auto known = configs::nllb_language_code(language);
+    const auto known = parts_.frame.token_of(language);
     if (!known) {
       throw DataError("the encoder's tokenizer " + folder().string() + " needs the language of each text, but '" +
                       std::string(language) + "' is none that it has a code for. Use a language's English name, or '" +
@@ -113,7 +112,7 @@ int64_t PipelineTokenizer::language_id(std::string_view language) const {
   }
   if (const auto id = parts_.vocabulary->id_of(code)) return *id;
   throw DataError("the encoder's tokenizer " + folder().string() + " has no token " + code + " for the language '" +
-                  std::string(language) + "'; additional_special_tokens of special_tokens_map.json should name it");
+                  std::string(language) + "'; " + parts_.frame.remedy);
 }
 
 }  // namespace layalign::data

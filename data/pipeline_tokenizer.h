@@ -16,13 +16,17 @@
 
 namespace layalign::data {
 
-/// The special tokens around an encoder's text. NLLB has the code of the text's language among them.
+/// The special tokens around an encoder's text. NLLB and M2M100 have the token of the text's language among them.
 struct FrameRule {
   enum class LanguageCode { kNone, kFirst, kLast };
 
   Frame fixed;
   LanguageCode language_code = LanguageCode::kNone;
+  /// The token of a language by its English name; nothing where the form has none for it.
+  std::optional<std::string> (*token_of)(std::string_view language) = nullptr;
   std::string default_code;  ///< where the language of a text is not known
+  /// Ends the message where the vocabulary lacks a language's token.
+  std::string remedy = "additional_special_tokens of special_tokens_map.json should name it";
 };
 
 /// What a tokenizer is made of, in the order in which a text goes through it.

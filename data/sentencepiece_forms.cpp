@@ -3,8 +3,10 @@
 #include <iterator>
 #include <utility>
 
+#include "configs/languages.h"
 #include "data/bpe.h"
 #include "data/error.h"
+#include "data/m2m100_form.h"
 #include "data/text_space.h"
 #include "data/unigram.h"
 
@@ -148,6 +150,17 @@ std::unique_ptr<const TokenModel> model_of(Form form, const std::filesystem::pat
                   " SentencePiece model, got another kind");
 }
 
+// The tokens of languages by their English names.
+std::optional<std::string> nllb_token(std::string_view language) {
+  const auto code = configs::nllb_language_code(language);
+  return code ? std::optional<std::string>(*code) : std::nullopt;
+}
+
+std::optional<std::string> m2m100_token(std::string_view language) {
+  const auto code = configs::language_code(language);
+  return code ? std::optional(m2m100_language_token(*code)) : std::nullopt;
+}
+
 }  // namespace
 
 std::optional<SentencePieceForm> form_of_class(std::string name) {
@@ -157,6 +170,7 @@ std::optional<SentencePieceForm> form_of_class(std::string name) {
   if (name == "XLMRobertaTokenizer") return Form::kXlmRoberta;
   if (name == "NllbTokenizer") return Form::kNllb;
   if (name == "XGLMTokenizer") return Form::kXglm;
+  if (name == "M2M100Tokenizer") return Form::kM2m100;
   return std::nullopt;
 }
 
@@ -165,6 +179,7 @@ std::optional<SentencePieceForm> form_of_model_type(const std::string& model_typ
   if (model_type == "llama" || model_type == "mistral") return Form::kLlama;
   if (model_type == "xlm-roberta") return Form::kXlmRoberta;
   if (model_type == "xglm") return Form::kXglm;
+  if (model_type == "m2m_100") return Form::kM2m100;
   return std::nullopt;
 }
 
@@ -180,6 +195,7 @@ void set_default_tokens(Form form, TokenizerSettings& settings) {
   set("bos_token", "<s>");
   set("pad_token", "<pad>");
   set("sep_token", "</s>");
+  if (form == Form::kM2m100) return;
   set("cls_token", "<s>");
   if (form == Form::kXglm) return;
   set("mask_token", "<mask>");
@@ -213,8 +229,17 @@ FrameRule frame_of(Form form, const TokenizerSettings& settings, const TokenVoca
     case Form::kNllb:
       rule.fixed.after = {id("eos_token")};
       rule.language_code = settings.legacy_behaviour ? FrameRule::LanguageCode::kLast : FrameRule::LanguageCode::kFirst;
-      rule.default_code = settings.src_lang;
-      vocabulary.id_of(settings.src_lang, "token for its src_lang");
+      rule.token_of = nllb_token;
+      rule.default_code = settings.src_lang.value_or("eng_Latn");
+      vocabulary.id_of(rule.default_code, "token for its src_lang");
+      break;
+    case Form::kM2m100:
+      rule.fixed.after = {id("eos_token")};
+      rule.language_code = FrameRule::LanguageCode::kFirst;
+      rule.token_of = m2m100_token;
+      rule.default_code = m2m100_language_token(settings.src_lang.value_or("en"));
+      rule.remedy = "its language_codes (" + settings.language_codes + ") have no such language";
+      vocabulary.id_of(rule.default_code, "token for its src_lang");
       break;
   }
   return rule;

@@ -18,8 +18,13 @@ using Kind = Piece::Kind;
 // Field numbers of sentencepiece_model.proto.
 enum ModelField : uint64_t { kPieces = 1, kTrainerSpec = 2, kNormalizerSpec = 3 };
 enum PieceField : uint64_t { kText = 1, kScore = 2, kKind = 3 };
-constexpr uint64_t kModelType = 3;            // of the trainer's settings
-constexpr uint64_t kPrecompiledCharsmap = 2;  // of the normaliser's settings
+enum TrainerField : uint64_t { kModelType = 3, kTreatWhitespaceAsSuffix = 24, kByteFallback = 35 };
+enum NormalizerField : uint64_t {
+  kPrecompiledCharsmap = 2,
+  kAddDummyPrefix = 3,
+  kRemoveExtraWhitespaces = 4,
+  kEscapeWhitespaces = 5
+};
 
 [[noreturn]] void fail_at(uint64_t offset, const std::string& problem) {
   throw DataError("byte " + std::to_string(offset) + ": " + problem);
@@ -71,6 +76,27 @@ void visit_field(std::string_view message, uint64_t offset, uint64_t number, int
   }
 }
 
+void read_flag(std::string_view message, uint64_t offset, uint64_t number, bool& flag) {
+  visit_field(message, offset, number, 0, [&](const ProtobufField& field) { flag = field.integer != 0; });
+}
+
+void read_trainer(std::string_view message, uint64_t offset, SentencePieceModel& model) {
+  visit_field(message, offset, kModelType, 0, [&](const ProtobufField& type) {
+    if (type.integer < 1 || type.integer > 4) fail_at(offset, "an unknown model type");
+    model.algorithm = static_cast<SentencePieceModel::Algorithm>(type.integer);
+  });
+  read_flag(message, offset, kTreatWhitespaceAsSuffix, model.space_behind);
+  read_flag(message, offset, kByteFallback, model.byte_fallback);
+}
+
+void read_normalizer(std::string_view message, uint64_t offset, SentencePieceModel& model) {
+  visit_field(message, offset, kPrecompiledCharsmap, 2,
+              [&](const ProtobufField& charsmap) { model.charsmap = charsmap.bytes; });
+  read_flag(message, offset, kAddDummyPrefix, model.space_first);
+  read_flag(message, offset, kRemoveExtraWhitespaces, model.single_spaces);
+  read_flag(message, offset, kEscapeWhitespaces, model.marks_spaces);
+}
+
 // The settings follow the pieces, so a file that lacks them is cut off, even where it ends between two fields.
 SentencePieceModel parse_model(std::string_view bytes) {
   SentencePieceModel model;
@@ -84,14 +110,10 @@ SentencePieceModel parse_model(std::string_view bytes) {
       model.pieces.push_back(read_piece(field.bytes, offset));
     } else if (field.number == kTrainerSpec) {
       has_trainer = true;
-      visit_field(field.bytes, offset, kModelType, 0, [&](const ProtobufField& type) {
-        if (type.integer < 1 || type.integer > 4) fail_at(offset, "an unknown model type");
-        model.algorithm = static_cast<SentencePieceModel::Algorithm>(type.integer);
-      });
+      read_trainer(field.bytes, offset, model);
     } else {
       has_normalizer = true;
-      visit_field(field.bytes, offset, kPrecompiledCharsmap, 2,
-                  [&](const ProtobufField& charsmap) { model.charsmap = charsmap.bytes; });
+      read_normalizer(field.bytes, offset, model);
     }
   }
   if (!has_trainer || !has_normalizer) throw DataError("its settings are missing at the end; the file is cut off");

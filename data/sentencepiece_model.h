@@ -30,6 +30,13 @@ struct SentencePieceModel {
   std::vector<Piece> pieces;
   int64_t unknown_id = 0;  ///< the one piece of kind kUnknown
   std::string charsmap;    ///< normalisation rules, see charsmap.h; empty: none
+
+  // What only forms that go by SentencePiece's own rules look at.
+  bool space_first = true;     ///< a text gets a space in front (add_dummy_prefix)
+  bool single_spaces = true;   ///< no space at the ends or behind another (remove_extra_whitespaces)
+  bool marks_spaces = true;    ///< spaces become U+2581 (escape_whitespaces)
+  bool space_behind = false;   ///< the added space stands behind the text (treat_whitespace_as_suffix)
+  bool byte_fallback = false;  ///< what no piece covers becomes its bytes' pieces
 };
 
 /// Reads and checks a model: whole, pieces unique and UTF-8, scores finite, one unknown piece.

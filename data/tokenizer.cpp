@@ -1,10 +1,12 @@
 #include "data/tokenizer.h"
 
 #include <algorithm>
+#include <iterator>
 
 #include "checkpoints_tools/hash.h"
 #include "configs/strict_json.h"
 #include "data/error.h"
+#include "data/m2m100_form.h"
 #include "data/pipeline_tokenizer.h"
 #include "data/sentencepiece_forms.h"
 #include "data/tokenizer_json.h"
@@ -19,11 +21,11 @@ constexpr const char* kModelFiles[] = {"spiece.model", "tokenizer.model", "sente
 constexpr const char* kJsonFile = "tokenizer.json";
 constexpr const char* kSupported =
     "Tokenizers that can be read: SentencePiece models of T5 form (spiece.model; T5, mT5), Llama form "
-    "(tokenizer.model; Llama 1 and 2, Mistral) and fairseq form (sentencepiece.bpe.model; XLM-RoBERTa, NLLB, XGLM), "
-    "and tokenizer.json. A corpus of format token_ids needs no tokenizer.";
+    "(tokenizer.model; Llama 1 and 2, Mistral) and fairseq form (sentencepiece.bpe.model; XLM-RoBERTa, NLLB, XGLM, and "
+    "with vocab.json beside it M2M100), and tokenizer.json. A corpus of format token_ids needs no tokenizer.";
 
-// Tokenizer files that are not read, to be named in messages.
-constexpr const char* kOtherFiles[] = {"tekken.json", "tiktoken.model", "vocab.json", "vocab.txt"};
+// Tokenizer files that are not read by themselves, to be named in messages.
+constexpr const char* kOtherFiles[] = {"tekken.json", "tiktoken.model", kVocabularyFile, "vocab.txt"};
 
 // Each form has its usual name, but any of them is read under another's.
 path model_file(std::optional<Form> form, const path& folder) {
@@ -35,9 +37,12 @@ path model_file(std::optional<Form> form, const path& folder) {
   return {};
 }
 
-std::optional<Form> form_of(const TokenizerSettings& settings, const path& model) {
+std::optional<Form> form_of(const TokenizerSettings& settings, const path& folder, const path& model) {
   if (!settings.tokenizer_class.empty()) return form_of_class(settings.tokenizer_class);
-  if (const auto form = form_of_model_type(settings.model_type)) return form;
+  const auto form = form_of_model_type(settings.model_type);
+  // NLLB has M2M100's model_type, but no vocab.json.
+  const bool lacks_vocabulary = form == Form::kM2m100 && !std::filesystem::exists(folder / kVocabularyFile);
+  if (form && !lacks_vocabulary) return form;
   if (model.filename() == kModelFiles[0]) return Form::kT5;
   if (model.filename() == kModelFiles[1]) return Form::kLlama;
   return std::nullopt;
@@ -63,22 +68,28 @@ std::optional<Form> form_of(const TokenizerSettings& settings, const path& model
 std::unique_ptr<Tokenizer> load_tokenizer(const path& model_folder) {
   if (!std::filesystem::is_directory(model_folder)) throw DataError(model_folder.string() + ": no such folder");
   TokenizerSettings settings = read_tokenizer_settings(model_folder);
-  const auto form = form_of(settings, model_file(std::nullopt, model_folder));
+  const auto form = form_of(settings, model_folder, model_file(std::nullopt, model_folder));
   const path model = model_file(form, model_folder);
   if (model.empty() || !form) {
     if (!std::filesystem::exists(model_folder / kJsonFile)) refuse(model_folder, model, settings);
     return std::make_unique<PipelineTokenizer>(tokenizer_json_parts(model_folder, settings));
   }
+  SentencePieceModel pieces = read_sentencepiece_model(model);
   return std::make_unique<PipelineTokenizer>(
-      sentencepiece_parts(*form, model_folder, read_sentencepiece_model(model), std::move(settings)));
+      form == Form::kM2m100 ? m2m100_parts(model_folder, std::move(pieces), std::move(settings))
+                            : sentencepiece_parts(*form, model_folder, std::move(pieces), std::move(settings)));
 }
 
 std::string tokenizer_fingerprint(const path& model_folder) {
   checkpoints_tools::Xxh3 hash;
-  for (const char* name : {kModelFiles[0], kModelFiles[1], kModelFiles[2], kJsonFile, "tokenizer_config.json",
-                           "special_tokens_map.json", "added_tokens.json"}) {
+  std::vector<std::string> names(std::begin(kModelFiles), std::end(kModelFiles));
+  for (const char* name : {kJsonFile, "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json"}) {
+    names.emplace_back(name);
+  }
+  if (!model_file(std::nullopt, model_folder).empty()) names.emplace_back(kVocabularyFile);  // else nobody reads it
+  for (const std::string& name : names) {
     if (!std::filesystem::exists(model_folder / name)) continue;
-    hash.update(std::string(name) + '\0' + configs::read_text_file(model_folder / name) + '\0');
+    hash.update(name + '\0' + configs::read_text_file(model_folder / name) + '\0');
   }
   return hash.hex();
 }

@@ -29,7 +29,7 @@ class Tokenizer {
   virtual std::string decode(std::span<const int64_t> ids) const = 0;
 
   /// The special tokens around a text of a language (its English name, or "unknown"), as transformers puts them.
-  /// Errors: DataError where the tokenizer has a token a language (NLLB), but none for this one.
+  /// Errors: DataError where the tokenizer has a token a language (NLLB, M2M100), but none for this one.
   virtual Frame frame(std::string_view language) const = 0;
 
   /// The largest id + 1, added tokens included.

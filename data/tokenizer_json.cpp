@@ -218,10 +218,13 @@ void add_frame(JsonFields fields, Frame& frame) {
   frame.after.insert(frame.after.end(), outer.after.begin(), outer.after.end());
 }
 
-// What transformers makes of the post-processor: NLLB has its languages; add_bos_token or add_eos_token replace it.
+// What transformers makes of the post-processor: NLLB and M2M100 have their languages; add_bos_token or add_eos_token
+// replace it.
 FrameRule frame_rule(Frame frame, const TokenizerSettings& settings, const TokenVocabulary& vocabulary) {
   const auto form = form_of_class(settings.tokenizer_class);
-  if (form == SentencePieceForm::kNllb) return frame_of(*form, settings, vocabulary);
+  if (form == SentencePieceForm::kNllb || form == SentencePieceForm::kM2m100) {
+    return frame_of(*form, settings, vocabulary);
+  }
   FrameRule rule;
   rule.fixed = std::move(frame);
   const bool has_own = form && form != SentencePieceForm::kLlama;

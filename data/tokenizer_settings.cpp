@@ -189,6 +189,9 @@ TokenizerSettings read_tokenizer_settings(const path& model_folder) {
     config->read("add_eos_token", settings.add_eos_token);
     config->read("src_lang", settings.src_lang);
     config->read("legacy_behaviour", settings.legacy_behaviour);
+    config->read("language_codes", settings.language_codes);
+    const json* options = config->find("sp_model_kwargs");
+    settings.has_sampling_options = options != nullptr && !options->empty();
     config->read("extra_ids", settings.extra_ids);
     if (settings.extra_ids < 0) config->fail("extra_ids", "expected 0 or more");
     read_named_tokens(*config, settings);

@@ -21,8 +21,10 @@ struct TokenizerSettings {
   bool add_prefix_space = true;             ///< not of T5 and NLLB
   std::optional<bool> add_bos_token;        ///< around an encoder's text; none: not said
   std::optional<bool> add_eos_token;        ///< the same
-  std::string src_lang = "eng_Latn";        ///< NLLB: the language of a text of unknown language
+  std::optional<std::string> src_lang;      ///< NLLB, M2M100: the language of a text of unknown language; none: English
   bool legacy_behaviour = false;            ///< NLLB: the language code stands behind the text, after eos
+  std::string language_codes = "m2m100";    ///< M2M100: which list of languages the ids follow
+  bool has_sampling_options = false;        ///< sp_model_kwargs says something
   int64_t extra_ids = 100;                  ///< T5: <extra_id_0> and so on, from the end of the vocabulary downwards
   std::vector<AddedToken> declared_tokens;  ///< those with a declared id, by that id
   std::map<std::string, std::optional<AddedToken>>

@@ -6,7 +6,7 @@
     pip install transformers==5.23.0 tokenizers sentencepiece protobuf
 
 Every form that can be read gets the lines: the folders of tests/data/tokenizers, SentencePiece models (those of
-tests/data/golden/models; a BPE model for NLLB), XLM-R saved as tokenizer.json with its normalisation rules, and random
+tests/data/golden/models; a BPE model for NLLB and M2M100), XLM-R saved as tokenizer.json with its normalisation rules, and random
 pipelines of normalizers and pre-tokenizers. Lines: MGSM, MSVAMP, and generated ones: characters of many blocks of
 Unicode, white space, special tokens, mixtures and cuts of the real lines. Prints the mismatches of each form; fails if there
 is one.
@@ -19,6 +19,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import types
 import unicodedata
 
 import sentencepiece
@@ -27,7 +28,7 @@ from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_toke
 
 DATA = pathlib.Path(__file__).resolve().parent.parent / "data"
 MODELS = DATA / "golden" / "models"
-MARKS = ["<s>", "</s>", "<pad>", "<unk>", "<mask>", "<|endoftext|>", "<|im_start|>", "<|eot_id|>", "[SEP]", "eng_Latn", "▁", "▁▁",
+MARKS = ["<s>", "</s>", "<pad>", "<unk>", "<mask>", "<|endoftext|>", "<|im_start|>", "<|eot_id|>", "[SEP]", "eng_Latn", "__sw__", "▁", "▁▁",
          "<0x0A>", " ", "  ", "\n", "\r\n", "\t", "\u00a0", "\u3000", "\u2028", "\u200b", "\u200d", "\ufeff", "\x00", "don't", "I'LL",
          "believable", "123456", "١٢٣", "e\u0301", "ﬁ", "①", "İ", "Σ", "ẞ"]
 
@@ -101,7 +102,43 @@ def sentencepiece_forms(root, corpus):
     reference.save_pretrained(saved)
     yield Form("XLM-R, tokenizer.json", saved, Tokenizer.from_file(str(saved / "tokenizer.json")))
     yield xglm_form(root, fairseq)
-    yield nllb_form(root, corpus)
+    nllb = nllb_form(root, corpus)
+    yield nllb
+    yield m2m100_form(root, "M2M100, Unigram", fairseq)
+    yield m2m100_form(root, "M2M100, BPE", nllb.folder / fairseq.name)
+
+
+class SlowBackend:
+    """A tokenizer without one of PyPI tokenizers behind it, asked as if it had."""
+
+    def __init__(self, tokenizer):
+        self.tokenizer = tokenizer
+
+    def encode_batch(self, lines, add_special_tokens):
+        rows = (self.tokenizer(line, add_special_tokens=add_special_tokens).input_ids for line in lines)
+        return [types.SimpleNamespace(ids=row) for row in rows]
+
+    def decode_batch(self, rows, skip_special_tokens):
+        return [self.tokenizer.decode(row, skip_special_tokens=skip_special_tokens) for row in rows]
+
+    def get_vocab_size(self):
+        return max(self.tokenizer.id_to_lang_token) + 1
+
+
+def m2m100_form(root, name, model):
+    """Its ids are those of vocab.json, which has not all pieces, and others; its cuts are SentencePiece's own."""
+    pieces = sentencepiece.SentencePieceProcessor(str(model))
+    ids = range(pieces.get_piece_size())
+    texts = [pieces.id_to_piece(i) for i in ids if not pieces.is_control(i) and not pieces.is_unknown(i)]
+    random.Random(1).shuffle(texts)
+    texts = ["<s>", "<pad>", "</s>", "<unk>", *texts[20:], "😀", "▁😀"]
+    codes = [f"__{code}__" for code in transformers.models.m2m_100.tokenization_m2m_100.FAIRSEQ_LANGUAGE_CODES["m2m100"]]
+    config = {"tokenizer_class": "M2M100Tokenizer", "src_lang": "en"}
+    folder = sentencepiece_folder(root, name, model, config, "sentencepiece.bpe.model", {"additional_special_tokens": codes})
+    (folder / "vocab.json").write_text(json.dumps({text: i for i, text in enumerate(texts)}))
+    reference = transformers.AutoTokenizer.from_pretrained(folder)
+    reference.src_lang = "th"
+    return Form(name, folder, SlowBackend(reference), "Thai")
 
 
 def xglm_form(root, fairseq):

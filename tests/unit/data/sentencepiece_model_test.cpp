@@ -71,6 +71,17 @@ TEST_F(Model, IsReadWhole) {
   EXPECT_EQ(model.unknown_id, 0);
   EXPECT_EQ(model.algorithm, SentencePieceModel::Algorithm::kBpe);
   EXPECT_EQ(model.charsmap, "rules");
+  EXPECT_TRUE(model.space_first && model.single_spaces && model.marks_spaces);
+  EXPECT_FALSE(model.space_behind || model.byte_fallback);
+}
+
+TEST_F(Model, SaysWhatBecomesOfSpaces) {
+  const std::string trainer = field(2, field(24, uint64_t{1}) + field(35, uint64_t{1}));
+  const std::string normalizer = field(3, field(3, uint64_t{0}) + field(4, uint64_t{0}) + field(5, uint64_t{0}));
+  const SentencePieceModel model =
+      read_sentencepiece_model(folder.write("m.model", piece("<unk>", 0, 2) + trainer + normalizer));
+  EXPECT_FALSE(model.space_first || model.single_spaces || model.marks_spaces);
+  EXPECT_TRUE(model.space_behind && model.byte_fallback);
 }
 
 TEST_F(Model, IsRefusedWhereItIsDamaged) {

@@ -7,6 +7,7 @@
 #include <thread>
 
 #include "data/error.h"
+#include "tests/unit/data/refusal.h"
 #include "tests/unit/data/temporary_folder.h"
 
 namespace layalign::data {
@@ -22,16 +23,6 @@ const fs::path kData = LAYALIGN_TEST_DATA;
 const fs::path kModels = kData / "golden" / "models";
 
 json read_json(const fs::path& file) { return json::parse(std::ifstream(file)); }
-
-/// The message of the DataError that loading a folder gives.
-std::string refusal(const fs::path& folder) {
-  try {
-    load_tokenizer(folder);
-  } catch (const DataError& error) {
-    return error.what();
-  }
-  return "no error";
-}
 
 TEST(Tokenizer, GivesTheGoldenIdsOfEveryEncoder) {
   for (const char* model : {"mt5", "xlmr", "nllb"}) {
