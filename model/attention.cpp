@@ -36,13 +36,4 @@ at::Tensor packed_attention(const at::Tensor& q, const at::Tensor& k, const at::
   return at::cat(outputs, 0);
 }
 
-at::Tensor single_query_attention(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v, const at::Tensor& mask,
-                                  double scale) {
-  // The queries that share a key-value head become its rows: no key is copied.
-  const auto rows = q.view({q.size(0), k.size(2), q.size(1) / k.size(2), q.size(2)});
-  const auto out = at::scaled_dot_product_attention(rows, k.transpose(1, 2), v.transpose(1, 2), mask, /*dropout_p=*/0.0,
-                                                    /*is_causal=*/false, scale);
-  return out.reshape({q.size(0), -1});
-}
-
 }  // namespace layalign::model

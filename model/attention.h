@@ -18,11 +18,4 @@ at::Tensor packed_attention(const at::Tensor& q, const at::Tensor& k, const at::
                             const std::vector<int64_t>& q_offsets, const std::vector<int64_t>& k_offsets, bool causal,
                             double scale, const std::optional<at::Tensor>& bias = std::nullopt);
 
-/// Attention of one query a sample to keys and values that lie padded, as a cache has them.
-///
-/// q [N, heads, dh], k and v [N, K, kv_heads, dh]; `mask` [N, 1, 1, K] of q's type, 0 where a key counts and -infinity where
-/// it is padding. Returns [N, heads * dh].
-at::Tensor single_query_attention(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v, const at::Tensor& mask,
-                                  double scale);
-
 }  // namespace layalign::model

@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <limits>
 
-#include "model/attention.h"
+#include "model/few_rows.h"
 
 namespace layalign::model {
 
@@ -60,10 +60,9 @@ void KeyValueCache::write(int64_t layer, const at::Tensor& key_TGd, const at::Te
 }
 
 at::Tensor KeyValueCache::attend(int64_t layer, const at::Tensor& q_NHd, double scale) const {
-  const int64_t N = q_NHd.size(0), K = mask_.size(3);
-  const auto rows = [&](const at::Tensor& all) { return all.narrow(0, 0, N).narrow(1, 0, K); };
-  return single_query_attention(q_NHd, rows(layers_[layer].key), rows(layers_[layer].value), mask_.narrow(0, 0, N),
-                                scale);
+  const int64_t N = q_NHd.size(0);
+  const auto& [key, value] = layers_[layer];
+  return single_query_attention(q_NHd, key.narrow(0, 0, N), value.narrow(0, 0, N), lengths_, mask_.narrow(0, 0, N), scale);
 }
 
 void KeyValueCache::remove(int64_t slot, int64_t last) {

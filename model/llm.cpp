@@ -4,7 +4,7 @@
 
 #include "dist/tensor_parallel.h"
 #include "model/error.h"
-#include "model/frozen_linear.h"
+#include "model/few_rows.h"
 #include "model/rms_norm.h"
 
 namespace layalign::model {

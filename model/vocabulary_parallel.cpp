@@ -4,7 +4,7 @@
 
 #include <limits>
 
-#include "model/frozen_linear.h"
+#include "model/few_rows.h"
 
 namespace layalign::model {
 namespace {
