@@ -128,7 +128,8 @@ struct BlockReader::Impl {
     announcement.problems[slot.index] = std::move(problem);
     slot.progress() = Progress::kDone;
     --announcement.unread;
-    text_done.notify_all();
+    // Waking the caller for every text would cost as much as reading a short one.
+    if (announcement.unread == 0 || reading == 0 || awaits_single_texts) text_done.notify_all();
   }
 
   // --- the caller ----------------------------------------------------------------------------------------------------
@@ -222,6 +223,7 @@ struct BlockReader::Impl {
       queue.push_back(batch);
     }
     hurry(batch);
+    awaits_single_texts = !elsewhere.empty();
     wait_for(lock, [&] {
       const bool there = std::all_of(elsewhere.begin(), elsewhere.end(),
                                      [](const auto& from) { return from.second.progress() == Progress::kDone; });
@@ -291,6 +293,7 @@ struct BlockReader::Impl {
   int64_t waiting_bytes = 0, peak_bytes = 0, read_bytes = 0;
   double waited_s = 0;
   int64_t reading = 0;  // texts that threads read just now
+  bool awaits_single_texts = false;  // `take` waits for texts of several announcements
   bool stopping = false;
 
   std::vector<std::thread> threads;
