@@ -256,7 +256,7 @@ void check_space(const CachePlan& plan, const fs::path& folder) {
   if (space.available >= needed) return;
   throw IoError(folder.string() + ": the cache would need " + std::to_string(needed) + " bytes more (" +
                 format("%.1f GiB", gigabytes(static_cast<int64_t>(needed))) + "), but " + std::to_string(space.available) +
-                " are free; nothing was written. Choose another cache.path, cache.dtype bfloat16 or float8, or fewer cache.layers");
+                " are free; no states were written. Choose another cache.path, cache.dtype bfloat16 or float8, or fewer cache.layers");
 }
 
 std::string cache_plan_text(const CachePlan& plan, const fs::path& folder) {

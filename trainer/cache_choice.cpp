@@ -25,7 +25,9 @@ std::string microseconds(double seconds, double tokens) {
 CacheChoice::CacheChoice(model::CachedEncoder& encoder, const dist::Process* process, const std::string& stored)
     : encoder_(encoder), process_(process), choice_(stored) {
   encoder_.use() = kCompute;
-  if (!choice_.empty()) apply();
+  if (choice_.empty()) return;
+  log_info(std::string("cache.mode auto: as chosen before, states are ") + described());
+  apply();
 }
 
 void CacheChoice::after_step() {
@@ -58,10 +60,12 @@ void CacheChoice::decide() {
     choice_ = read_s / read < compute_s / computed ? "read" : "compute";
     log_info("cache.mode auto: a source token takes " + microseconds(read_s, read) + " to read and " +
              microseconds(compute_s, computed) + " to compute: from now on states are " +
-             (choice_ == "read" ? "read" : "computed"));
+             described());
   }
   apply();
 }
+
+const char* CacheChoice::described() const { return choice_ == "read" ? "read" : "computed"; }
 
 void CacheChoice::apply() {
   encoder_.use() = choice_ == "read" ? kRead : kCompute;

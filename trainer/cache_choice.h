@@ -23,6 +23,7 @@ class CacheChoice {
 
  private:
   void decide();
+  const char* described() const;
   void apply();
 
   model::CachedEncoder& encoder_;

@@ -46,7 +46,9 @@ std::string remembered(const fs::path& memory, const Json& identity) {
   return "";
 }
 
+/// In a folder that is not there (before the first build of a cache) nothing is remembered.
 void remember(const fs::path& memory, const Json& identity, const std::string& hash) {
+  if (!fs::is_directory(memory.parent_path())) return;
   try {
     write_file_durably(memory, Json{{"files", identity}, {"xxh3", hash}}.dump(2) + "\n");
   } catch (const IoError& error) {

@@ -135,13 +135,14 @@ int main(int argc, char** argv) {
   const int64_t steps = online.stage().total_steps - 1;
 
   std::vector<double> online_s, cached_s, saved_s, encoder_s;
-  double largest_difference = 0, first_difference = 0;
+  double largest_difference = 0, first_difference = 0, sum_of_differences = 0;
   for (int64_t i = 0; i < steps; ++i) {
     double online_loss = 0, cached_loss = 0;
     const double a = online.timed_step(i, &online_loss), b = cached.timed_step(i, &cached_loss);
     const double difference = std::abs(cached_loss / online_loss - 1);
     if (i == 0) first_difference = difference;
     largest_difference = std::max(largest_difference, difference);
+    sum_of_differences += difference;
     const double encoder = encoder_seconds(online, i);
     if (i == 0) continue;  // warms up
     online_s.push_back(a);
@@ -166,7 +167,8 @@ int main(int argc, char** argv) {
                                    {"saved_s", median(saved_s)},
                                    {"saved_share_of_encoder", median(saved_s) / median(encoder_s)},
                                    {"first_loss_difference", first_difference},
-                                   {"largest_loss_difference", largest_difference}};
+                                   {"largest_loss_difference", largest_difference},
+                                   {"mean_loss_difference", sum_of_differences / static_cast<double>(steps)}};
   for (const auto& [name, values] : rates) report[name + "_mb_s"] = median(values);
   report["reader_share_of_plain_read_warm"] = median(rates["reader_warm"]) / median(rates["plain_read_warm"]);
   std::cout << report.dump() << "\n";

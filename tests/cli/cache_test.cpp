@@ -28,7 +28,7 @@ class Cache : public testing::Test {
                  .write("run.yaml", "model: {encoder: " + kModels + "mt5, llm: " + kModels +
                                         "llama}\nparallel: {device: cpu, threads: 1}\ncache: {path: " + cache().string() +
                                         "}\nstages:\n  - {name: only, corpus: {format: token_ids, path: corpus.jsonl}, prompt: true, "
-                                        "epochs: 4, global_batch: 6, micro_batch: 3, lr: 1.0e-3}\n")
+                                        "epochs: 4, global_batch: 6, micro_batch: 3, lr: 1.0e-3}\noptimizer: {eps: 1.0e-4}\n")
                  .string();
   }
 
@@ -46,8 +46,8 @@ class Cache : public testing::Test {
   void expect_like_online(const std::string& name) {
     const auto online = losses("online"), got = losses(name);
     ASSERT_EQ(got.size(), online.size());
-    // Batched otherwise, the encoder's float32 sums round otherwise; with eps 1e-8 AdamW amplifies that from step to step.
-    for (size_t i = 0; i < got.size(); ++i) EXPECT_NEAR(got[i] / online[i], 1, i == 0 ? 2e-6 : 2e-3) << name << ", step " << i;
+    // Batched otherwise, the encoder's float32 sums round otherwise; AdamW amplifies that from step to step.
+    for (size_t i = 0; i < got.size(); ++i) EXPECT_NEAR(got[i] / online[i], 1, i == 0 ? 2e-6 : 1e-4) << name << ", step " << i;
   }
 
   WorkFolder folder;
@@ -84,6 +84,37 @@ TEST_F(Cache, IsBuiltDescribedVerifiedAndTrainedFrom) {
   expect_like_online("auto");
 }
 
+TEST_F(Cache, AnAutomaticChoiceIsKeptByAResumedRun) {
+  ASSERT_EQ(program(1, "build " + config).code, 0);
+  const std::string more = "--set cache.mode=auto --set checkpoint.every=10";
+  const auto first = trained("auto", more);
+  ASSERT_EQ(first.code, 0) << first.output;
+  const bool read = first.output.find("from now on states are read") != std::string::npos;
+  // As a run looks that was killed after its checkpoint of step 10; the choice was made at step 8.
+  const auto output = folder.path("auto");
+  fs::remove(output / "summary.json");
+  fs::remove(output / "1-only/trainables.safetensors");
+  fs::remove_all(output / "1-only/step-00000016");
+  const auto resumed = trained("auto", more);
+  ASSERT_EQ(resumed.code, 0) << resumed.output;
+  EXPECT_THAT(resumed.output, HasSubstr("resuming after step 10"));
+  EXPECT_THAT(resumed.output, HasSubstr(std::string("as chosen before, states are ") + (read ? "read" : "computed")));
+  EXPECT_THAT(resumed.output, testing::Not(HasSubstr("a source token takes")));
+}
+
+TEST_F(Cache, AShardThatVanishesWhileTrainingIsNamed) {
+  ASSERT_EQ(program(1, "build " + config).code, 0);
+  const auto metrics = (folder.path("long") / "metrics.jsonl").string();
+  const auto command = program_command("layalign-train", 1, config + " --set output=" + folder.path("long").string() +
+                                                                 " --set cache.mode=read --set checkpoint.every=100000 --set seed=1");
+  replace_in_file(config, "epochs: 4", "epochs: 5000");  // it never ends by itself
+  const auto outcome = run_command("(" + command + ") & run=$!; until [ -s " + metrics + " ] || ! kill -0 $run; do sleep 0.05; done; rm " +
+                                   cache().string() + "/*.h5; wait $run");
+  EXPECT_EQ(outcome.code, 65) << outcome.output;
+  EXPECT_THAT(outcome.output, testing::ContainsRegex("corpus.jsonl:[0-9]+"));
+  EXPECT_THAT(outcome.output, HasSubstr(".h5"));
+}
+
 TEST_F(Cache, GrowsWhileTraining) {
   ASSERT_EQ(trained("online", "").code, 0);
   const auto outcome = trained("grown", "--set cache.mode=read_write --set parallel.tensor=1", 2);
@@ -93,6 +124,13 @@ TEST_F(Cache, GrowsWhileTraining) {
   const auto read = trained("read", "--set cache.mode=read");
   ASSERT_EQ(read.code, 0) << read.output;
   expect_like_online("read");
+
+  const auto other = " --set cache.path=" + folder.path("written").string();
+  const auto written = trained("written-by", "--set cache.mode=write" + other);
+  ASSERT_EQ(written.code, 0) << written.output;
+  EXPECT_THAT(written.output, HasSubstr("cache: 0 texts read"));
+  EXPECT_EQ(losses("written-by"), losses("online"));
+  EXPECT_THAT(program(1, "info " + folder.path("written").string()).output, HasSubstr("texts               12\n"));
 }
 
 TEST_F(Cache, WhatIsMissingDamagedOrDifferentIsNamed) {

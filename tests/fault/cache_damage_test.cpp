@@ -6,6 +6,7 @@
 
 #include <sys/stat.h>
 
+#include <cstdlib>
 #include <map>
 #include <random>
 
@@ -50,7 +51,9 @@ class CacheDamage : public testing::Test {
     write_bytes(path, whole_[path]);
   }
 
+  /// LAYALIGN_FAULT_FACTOR: so many times more of them, on demand.
   void flip_bits(const fs::path& path, size_t begin, size_t end, int count) {
+    if (const char* factor = std::getenv("LAYALIGN_FAULT_FACTOR")) count *= std::atoi(factor);
     for (int i = 0; i < count; ++i) {
       std::string bytes = whole_[path];
       const size_t at = std::uniform_int_distribution<size_t>(begin, end - 1)(random_);
