@@ -214,6 +214,7 @@ void visit_fields(S& s, auto&& visit) {
 template <MaybeConst<CheckpointConfig> S>
 void visit_fields(S& s, auto&& visit) {
   visit(Field{"every", "Steps between two checkpoints.", kFromOne}, s.every);
+  visit(Field{"every_minutes", "Minutes after which one is made besides. null: only by steps.", kPositive}, s.every_minutes);
   visit(Field{"keep", "Newest checkpoints that are kept.", kFromOne}, s.keep);
 }
 
@@ -255,6 +256,8 @@ void visit_fields(S& s, auto&& visit) {
   visit(Field{"eval", "Benchmarks scored by generation."}, s.eval);
   visit(Field{"log", "How often the run reports."}, s.log);
   visit(Field{"comm", "How ranks talk."}, s.comm);
+  visit(Field{"stop_after", "Time after which the run saves itself and ends with exit code 75, to be started again. null: never.", kFromOne},
+        s.stop_after);
 }
 
 /// A struct with a list of fields.

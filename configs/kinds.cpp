@@ -36,6 +36,7 @@ std::string kind_text(const std::array<double, 2>&, const Rule& rule) {
 }
 std::string kind_text(const LayerList&, const Rule&) { return "default, all, first N, middle N, last N or a list of layer numbers"; }
 std::string kind_text(const ByteSize&, const Rule&) { return "a size such as 512MiB or 2GiB, or a number of bytes"; }
+std::string kind_text(const Duration&, const Rule&) { return "a time such as 45s, 90m or 23h30m"; }
 std::string kind_text(const std::vector<std::string>&, const Rule&) { return "a list of texts"; }
 
 std::string value_text(const std::string& value) { return format_text(value); }
@@ -52,6 +53,7 @@ std::string value_text(const LayerList& value) {
   return list_text(value.list, [](int64_t layer) { return std::to_string(layer); });
 }
 std::string value_text(const ByteSize& value) { return format_bytes(value.bytes); }
+std::string value_text(const Duration& value) { return format_duration(value.seconds); }
 std::string value_text(const std::vector<std::string>& value) { return list_text(value, format_text); }
 
 }  // namespace layalign::configs

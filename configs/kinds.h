@@ -22,6 +22,7 @@ std::string kind_text(double, const Rule& rule);
 std::string kind_text(const std::array<double, 2>&, const Rule& rule);
 std::string kind_text(const LayerList&, const Rule& rule);
 std::string kind_text(const ByteSize&, const Rule& rule);
+std::string kind_text(const Duration&, const Rule& rule);
 std::string kind_text(const std::vector<std::string>&, const Rule& rule);
 
 template <typename T>
@@ -37,6 +38,7 @@ std::string value_text(double value);
 std::string value_text(const std::array<double, 2>& value);
 std::string value_text(const LayerList& value);
 std::string value_text(const ByteSize& value);
+std::string value_text(const Duration& value);
 std::string value_text(const std::vector<std::string>& value);
 
 template <typename T>

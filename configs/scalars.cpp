@@ -45,6 +45,12 @@ struct ByteUnit {
 };
 constexpr std::array<ByteUnit, 4> kByteUnits{{{"TiB", 40}, {"GiB", 30}, {"MiB", 20}, {"KiB", 10}}};  // largest first
 
+struct TimeUnit {
+  char name;
+  int64_t seconds;
+};
+constexpr std::array<TimeUnit, 4> kTimeUnits{{{'d', 86400}, {'h', 3600}, {'m', 60}, {'s', 1}}};  // largest first
+
 template <typename T>
 std::optional<T> from_text(std::string_view text) {
   T value{};
@@ -79,6 +85,31 @@ std::string format_bytes(int64_t bytes) {
     if (bytes > 0 && bytes % (int64_t{1} << unit.shift) == 0) return std::to_string(bytes >> unit.shift).append(unit.name);
   }
   return std::to_string(bytes);
+}
+
+std::optional<int64_t> parse_duration(std::string_view text) {
+  constexpr int64_t kMost = int64_t{1} << 40;
+  int64_t seconds = 0;
+  bool any = false;
+  for (const TimeUnit& unit : kTimeUnits) {
+    const size_t end = text.find(unit.name);
+    if (end == std::string_view::npos) continue;
+    const auto count = parse_integer(text.substr(0, end));
+    if (!count || *count < 0 || *count > kMost / unit.seconds) return std::nullopt;
+    seconds += *count * unit.seconds;
+    text.remove_prefix(end + 1);
+    any = true;
+  }
+  return any && text.empty() ? std::optional(seconds) : std::nullopt;
+}
+
+std::string format_duration(int64_t seconds) {
+  std::string text;
+  for (const TimeUnit& unit : kTimeUnits) {
+    if (seconds >= unit.seconds) text += std::to_string(seconds / unit.seconds) + unit.name;
+    seconds %= unit.seconds;
+  }
+  return text.empty() ? "0s" : text;
 }
 
 std::optional<double> parse_number(std::string_view text) {

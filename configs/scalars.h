@@ -20,6 +20,12 @@ std::optional<int64_t> parse_bytes(std::string_view text);
 /// A number of bytes as parse_bytes reads it, with the largest unit that divides it.
 std::string format_bytes(int64_t bytes);
 
+/// Seconds of a duration: an integer with a unit s, m, h or d, or several, the largest first (23h30m); else nothing.
+std::optional<int64_t> parse_duration(std::string_view text);
+
+/// A duration as parse_duration reads it: 23h30m.
+std::string format_duration(int64_t seconds);
+
 /// Whether a text without quotes is no text at all to YAML: a number in any notation, a bool, .nan, .inf.
 bool looks_typed(std::string_view text);
 

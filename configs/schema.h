@@ -28,6 +28,13 @@ struct ByteSize {
   bool operator==(const ByteSize&) const = default;
 };
 
+/// A time; in a file with units: 45s, 90m, 23h30m.
+struct Duration {
+  int64_t seconds = 0;
+
+  bool operator==(const Duration&) const = default;
+};
+
 /// The two frozen models and the trained parts between them.
 struct ModelConfig {
   std::string encoder;
@@ -112,6 +119,7 @@ struct ScheduleConfig {
 /// How often the run is saved and how much is kept.
 struct CheckpointConfig {
   int64_t every = 200;
+  std::optional<double> every_minutes;
   int64_t keep = 3;
 };
 
@@ -151,6 +159,7 @@ struct RunConfig {
   EvalConfig eval;
   LogConfig log;
   CommConfig comm;
+  std::optional<Duration> stop_after;
   std::string folder;  ///< not a key: the folder of the config file, "." where it has none
 };
 

@@ -157,6 +157,13 @@ std::string read_value(const Node& node, const Rule& rule, ByteSize& value) {
   return "";
 }
 
+std::string read_value(const Node& node, const Rule& rule, Duration& value) {
+  const auto parsed = node.kind == Node::Kind::kPlain ? parse_duration(node.text) : std::nullopt;
+  if (!parsed || !in_bounds(static_cast<double>(*parsed), rule)) return mismatch(kind_text(value, rule), node);
+  value.seconds = *parsed;
+  return "";
+}
+
 std::string read_value(const Node& node, const Rule& rule, std::vector<std::string>& value) {
   if (node.kind != Node::Kind::kList) return mismatch(kind_text(value, rule), node);
   std::vector<std::string> texts;

@@ -9,6 +9,7 @@
 #include "data/error.h"
 #include "dist/agreement.h"
 #include "launch/failure.h"
+#include "launch/signals.h"
 #include "launch/start.h"
 #include "launch/threads.h"
 #include "trainer/cache_build.h"
@@ -73,8 +74,9 @@ class BuildCommand {
     trainer::log_info(trainer::cache_plan_text(plan, folder_));
     if (arguments_.dry_run) return;
     together([&] { trainer::check_space(plan, folder_); });
-    const auto times = trainer::build_cache(experiment, form, plan, folder_, grid);
-    process_->barrier();
+    trainer::CacheBuildTimes times;
+    const StopSignals signals;
+    together([&] { times = trainer::build_cache(experiment, form, plan, folder_, grid); });
     report(times, grid.world_size);
   }
 

@@ -8,6 +8,7 @@
 #include "launch/eval_plan.h"
 #include "launch/eval_scores.h"
 #include "launch/failure.h"
+#include "launch/signals.h"
 #include "launch/free_generation.h"
 #include "launch/start.h"
 #include "launch/threads.h"
@@ -110,6 +111,7 @@ class EvalCommand {
       });
     }
     for (const auto& benchmark : plan_.benchmarks) {
+      const StopSignals signals;
       trainer::run_benchmark(answering, grid_, plan_.experiment, plan_.stage(), benchmark,
                              outputs ? &*outputs : nullptr);
       if (is_first()) scores.add(benchmark, *outputs);

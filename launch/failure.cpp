@@ -12,9 +12,11 @@
 #include "configs/error.h"
 #include "data/error.h"
 #include "dist/error.h"
+#include "launch/start.h"
 #include "model/error.h"
 #include "trainer/error.h"
 #include "trainer/log.h"
+#include "trainer/stop.h"
 
 namespace layalign::launch {
 namespace {
@@ -45,6 +47,8 @@ std::pair<int, std::string> describe(const std::exception_ptr& error) {
     return {kCommunication, failure.what()};
   } catch (const trainer::IoError& failure) {
     return {kInputOutput, failure.what()};
+  } catch (const trainer::StoppedError& failure) {
+    return {kStopped, failure.what()};
   } catch (const trainer::DivergedError& failure) {
     return {kDiverged, failure.what()};
   } catch (const c10::Error& failure) {
@@ -86,11 +90,14 @@ int run_program(const std::function<void(std::shared_ptr<dist::Process>)>& body)
   try {
     process = std::make_shared<dist::Process>();
     trainer::set_up_log("", process->world_rank() == 0);
+    check_launcher(*process);
     body(process);
     process->finalize();
     return kDone;
   } catch (const AgreedFailure& failure) {
-    if (process->world_rank() == 0) trainer::log_error(failure.what());
+    if (process->world_rank() == 0) {
+      failure.code() == kStopped ? trainer::log_warn(failure.what()) : trainer::log_error(failure.what());
+    }
     process->finalize();
     return failure.code();
   } catch (...) {

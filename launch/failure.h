@@ -17,6 +17,7 @@ enum ExitCode : int {
   kBadInput = 65,      ///< a model, corpus or checkpoint that is broken or does not fit
   kCommunication = 70, ///< a dead or disagreeing peer
   kInputOutput = 74,   ///< a full disk, no permission
+  kStopped = 75,       ///< saved on a signal or at stop_after: start the same command again
   kDiverged = 76,      ///< NaN or infinity in loss or gradient
 };
 

@@ -8,6 +8,7 @@
 #include "dist/agreement.h"
 #include "dist/process_grid.h"
 #include "launch/failure.h"
+#include "launch/signals.h"
 #include "launch/start.h"
 #include "launch/threads.h"
 #include "trainer/error.h"
@@ -15,6 +16,7 @@
 #include "trainer/log.h"
 #include "trainer/plan_report.h"
 #include "trainer/run_folder.h"
+#include "trainer/stop.h"
 #include "trainer/summary.h"
 #include "trainer/training.h"
 
@@ -91,10 +93,13 @@ class TrainCommand {
       if (grid_.world_rank == 0) trainer::begin_run(folder, config_);
     });
     training.restore();
+    const StopSignals signals;
     try {
       training.run();
-    } catch (const trainer::DivergedError& error) {  // every rank throws it alike
+    } catch (const trainer::DivergedError& error) {  // every rank throws these two alike
       throw AgreedFailure(error.what(), kDiverged);
+    } catch (const trainer::StoppedError& error) {
+      throw AgreedFailure(error.what(), kStopped);
     }
     if (grid_.world_rank == 0) std::cout << trainer::summary_text(folder, trainer::summarize_run(folder)) << std::flush;
   }

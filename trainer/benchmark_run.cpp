@@ -7,6 +7,7 @@
 #include "checkpoints_tools/hash.h"
 #include "data/tokenizer.h"
 #include "trainer/log.h"
+#include "trainer/stop.h"
 #include "trainer/progress.h"
 
 namespace layalign::trainer {
@@ -104,6 +105,9 @@ void run_benchmark(const Answering& answering, const dist::ProcessGrid& grid, co
       outputs->append(key_of(plan.task, name_of(mode), plan.items[open[index]]),
                       {experiment.vocabulary.llm->decode(made.ids), tokens, made.seconds});
       progress.answered(tokens);
+      if (asked_to_stop().empty()) return;
+      outputs->sync();
+      leave_if_asked_to_stop();
     };
     answering.run(mode, samples, plan.generation, keep, draw_keys);
   }

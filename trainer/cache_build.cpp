@@ -13,6 +13,7 @@
 #include "trainer/error.h"
 #include "trainer/log.h"
 #include "trainer/progress.h"
+#include "trainer/stop.h"
 
 namespace layalign::trainer {
 namespace {
@@ -168,6 +169,7 @@ class ShardBuilder {
       const auto states_PSD = encode(ids, begin, end);
       times->encoder_s += seconds_since(start);
       if (writing.valid()) writing.get();
+      leave_if_asked_to_stop();
       writing = std::async(std::launch::async, [=, this, &samples] { store(*writer, samples, begin, end, states_PSD); });
       progress->advance(tokens);
       times->tokens += tokens;

@@ -52,7 +52,7 @@ struct CacheBuildTimes {
 
 /// Encodes what is missing and writes it: the ranks share the shards, each encodes batches of texts of like length while a thread
 /// writes those before. Killed and started again it goes on with the shards that are not finished.
-/// Errors: DataError for states that cannot be stored; IoError.
+/// Errors: DataError for states that cannot be stored; IoError; StoppedError, with the finished shards kept.
 CacheBuildTimes build_cache(const Experiment& experiment, const data::CacheForm& form, const CachePlan& plan,
                             const std::filesystem::path& folder, const dist::ProcessGrid& grid);
 

@@ -54,7 +54,8 @@ double TrainStep::run_micro_batch(std::span<const data::Sample> samples, double 
   return loss.item<double>();
 }
 
-StepResult TrainStep::run(std::span<const data::Sample> samples, int64_t micro_batch, double lr, int64_t number) {
+StepResult TrainStep::run(std::span<const data::Sample> samples, int64_t micro_batch, double lr, int64_t number,
+                          const StepRequests& requests) {
   StepResult result;
   result.label_tokens = label_tokens(samples);
   const auto plan = deal_samples(samples, grid_.dp_size);
@@ -71,7 +72,7 @@ StepResult TrainStep::run(std::span<const data::Sample> samples, int64_t micro_b
     loss_sum += run_micro_batch(part, 1.0 / static_cast<double>(divisor));
   });
 
-  reduce(loss_sum / static_cast<double>(result.label_tokens), &result);
+  reduce(loss_sum / static_cast<double>(result.label_tokens), requests, &result);
   auto values = models_.trainables.gradients().narrow(0, 0, models_.trainables.size());
   result.grad_norm = clip_gradient(values, config_.clip_norm);
   if (!std::isfinite(result.loss) || !std::isfinite(result.grad_norm)) diverged(samples, mine, number, result);
@@ -88,11 +89,13 @@ void TrainStep::expect(std::span<const data::Sample> samples, int64_t micro_batc
   models_.encoder.expect(sources);
 }
 
-void TrainStep::reduce(double loss, StepResult* result) {
+void TrainStep::reduce(double loss, const StepRequests& requests, StepResult* result) {
   const auto& gradients = models_.trainables.gradients();
-  auto riders = gradients.narrow(0, models_.trainables.size(), 1 + grid_.world_size);
+  auto riders = gradients.narrow(0, models_.trainables.size(), TrainStep::riders(grid_));
   riders[0] = loss;
-  riders[1 + grid_.world_rank] = static_cast<double>(dist::peak_memory_bytes(grid_.device));
+  riders[1] = static_cast<double>(requests.stop);
+  riders[2] = static_cast<double>(requests.save);
+  riders[3 + grid_.world_rank] = static_cast<double>(dist::peak_memory_bytes(grid_.device));
   // Of what every rank of a tensor-parallel group holds whole, one rank contributes.
   if (grid_.tp_rank != 0) {
     gradients.narrow(0, 0, models_.trainables.mapping_size()).zero_();
@@ -101,7 +104,8 @@ void TrainStep::reduce(double loss, StepResult* result) {
   grid_.world.all_reduce(gradients);
   riders = riders.to(at::kCPU);
   result->loss = riders[0].item<double>();
-  result->peak_memory_bytes = static_cast<int64_t>(riders.narrow(0, 1, grid_.world_size).max().item<double>());
+  result->requests = {.stop = riders[1].item<double>() > 0, .save = riders[2].item<double>() > 0};
+  result->peak_memory_bytes = static_cast<int64_t>(riders.narrow(0, 3, grid_.world_size).max().item<double>());
 }
 
 void TrainStep::diverged(std::span<const data::Sample> samples, const std::vector<int64_t>& mine, int64_t number,

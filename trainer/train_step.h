@@ -24,6 +24,12 @@ struct Models {
   std::vector<int64_t> encoder_layers;
 };
 
+/// What a rank asks of all; it rides along in the all-reduce of the gradients.
+struct StepRequests {
+  bool stop = false;
+  bool save = false;
+};
+
 /// What one optimiser step found, the same on every rank.
 struct StepResult {
   double loss = 0;       ///< before the update, mean over the label tokens of the global batch
@@ -31,6 +37,7 @@ struct StepResult {
   int64_t label_tokens = 0;
   int64_t llm_tokens = 0;
   int64_t peak_memory_bytes = 0;  ///< so far, of the rank that needs most
+  StepRequests requests;          ///< of any rank
 };
 
 /// The samples of each data-parallel rank, dealt by cost; the same plan on every rank.
@@ -44,13 +51,16 @@ std::vector<std::vector<int64_t>> deal_samples(std::span<const data::Sample> sam
 /// accumulation beyond rounding.
 class TrainStep {
  public:
-  /// The trainables have 1 + world_size riders: the loss, and the peak memory of each rank.
+  /// The trainables' riders: the loss, two requests, and the peak memory of each rank.
+  static int64_t riders(const dist::ProcessGrid& grid) { return 3 + grid.world_size; }
+
   TrainStep(const dist::ProcessGrid& grid, const configs::OptimizerConfig& config, Models models);
 
   /// `samples`: the whole global batch, the same on every rank. `number` counts updates from 1.
   /// Collectives: those of the micro-batches on tp; one all-reduce of the flat gradient on world.
   /// Errors: DivergedError on every rank, before the update, naming step, rank and samples.
-  StepResult run(std::span<const data::Sample> samples, int64_t micro_batch, double lr, int64_t number);
+  StepResult run(std::span<const data::Sample> samples, int64_t micro_batch, double lr, int64_t number,
+                 const StepRequests& requests = {});
 
   /// Announces the source texts of a later step to the encoder, so that a cache reads them ahead.
   void expect(std::span<const data::Sample> samples, int64_t micro_batch) const;
@@ -60,7 +70,7 @@ class TrainStep {
 
  private:
   double run_micro_batch(std::span<const data::Sample> samples, double scale);
-  void reduce(double loss, StepResult* result);
+  void reduce(double loss, const StepRequests& requests, StepResult* result);
   [[noreturn]] void diverged(std::span<const data::Sample> samples, const std::vector<int64_t>& mine, int64_t number,
                              const StepResult& result);
 

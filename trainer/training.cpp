@@ -1,5 +1,6 @@
 #include "trainer/training.h"
 
+#include <algorithm>
 #include <array>
 #include <cmath>
 #include <cstdio>
@@ -9,12 +10,14 @@
 
 #include "configs/error.h"
 #include "configs/paths.h"
+#include "configs/scalars.h"
 #include "dist/device.h"
 #include "dist/error.h"
 #include "trainer/answering.h"
 #include "trainer/error.h"
 #include "trainer/log.h"
 #include "trainer/schedule.h"
+#include "trainer/stop.h"
 #include "trainer/summary.h"
 #include "trainer/trainables_file.h"
 
@@ -45,7 +48,7 @@ Training::Training(const dist::ProcessGrid& grid, const Experiment& experiment, 
 void Training::load() {
   const auto& config = experiment_.config;
   models_ = load_frozen_models(experiment_, grid_, together_);
-  trainables_.emplace(experiment_.sizes, grid_.device, /*riders=*/1 + grid_.world_size);
+  trainables_.emplace(experiment_.sizes, grid_.device, TrainStep::riders(grid_));
   const auto recompute = config.parallel.recompute == "full" ? model::Recompute::kFull : model::Recompute::kNone;
   layalign_.emplace(*models_.llm, *trainables_, experiment_.language_layers, experiment_.input_form, recompute);
   step_.emplace(grid_, config.optimizer,
@@ -83,13 +86,14 @@ void Training::restore() {
     // Accuracies of other tasks or questions cannot be compared with those to come.
     if (state->accuracy_rule == accuracy_rule(experiment_.config.eval)) best_accuracy_ = state->best_accuracy;
     elapsed_before_s_ = state->elapsed_s;
+    evaluation_due_ = state->evaluation_due;
   }
   share_position();
   choose_cache(state ? state->cache_choice : "");
   if (is_first()) {
     metrics_->truncate_after(stage_index_, steps_done_);
     warn_of_missing_lines();
-    evaluations_->truncate_after(stage_index_, steps_done_);
+    evaluations_->truncate_after(stage_index_, steps_done_ - (evaluation_due_ ? 1 : 0));
   }
   if (steps_done_ == 0) return;
   const auto& optimizer = step_->optimizer();
@@ -149,13 +153,14 @@ std::vector<std::string> Training::corpus_fingerprints() const {
 void Training::share_position() {
   if (!grid_.process) return;
   const auto mine = nlohmann::json{stage_index_, steps_done_, std::isfinite(best_perplexity_) ? best_perplexity_ : -1.0,
-                                   elapsed_before_s_, best_accuracy_};
+                                   elapsed_before_s_, best_accuracy_, evaluation_due_};
   const auto shared = nlohmann::json::parse(grid_.process->broadcast(mine.dump(), 0));
   stage_index_ = shared[0].get<int64_t>();
   steps_done_ = shared[1].get<int64_t>();
   best_perplexity_ = shared[2].get<double>() < 0 ? std::numeric_limits<double>::infinity() : shared[2].get<double>();
   elapsed_before_s_ = shared[3].get<double>();
   best_accuracy_ = shared[4].get<double>();
+  evaluation_due_ = shared[5].get<bool>();
 }
 
 void Training::share(const at::Tensor& target, const at::Tensor& value) const {
@@ -165,7 +170,7 @@ void Training::share(const at::Tensor& target, const at::Tensor& value) const {
 }
 
 void Training::run() {
-  start_ = std::chrono::steady_clock::now();
+  start_ = last_save_ = std::chrono::steady_clock::now();
   for (; stage_index_ < static_cast<int64_t>(experiment_.stages.size()); ++stage_index_) {
     run_stage(experiment_.stages[stage_index_]);
     steps_done_ = 0;
@@ -185,6 +190,7 @@ void Training::run_stage(const PreparedStage& stage) {
     progress.emplace(stage.config.name, stage_index_, static_cast<int64_t>(experiment_.stages.size()), stage.total_steps,
                      config.log.every, stdout_is_terminal());
   }
+  if (std::exchange(evaluation_due_, false) && !evaluate(stage, due_evaluations(stage))) stop(stage, /*evaluation_due=*/true);
   while (steps_done_ < stage.total_steps) {
     const auto metrics = train_step(stage);
     ++steps_done_;
@@ -194,9 +200,11 @@ void Training::run_stage(const PreparedStage& stage) {
       progress->step(metrics);
     }
     if (cache_choice_) cache_choice_->after_step();
-    evaluate_if_due(stage, last);
+    const auto due = due_evaluations(stage);
+    if (asked_.stop) stop(stage, due.any());
+    if (due.any() && !evaluate(stage, due)) stop(stage, /*evaluation_due=*/true);
     if (steps_done_ % config.parallel.check_replicas_every == 0) check_trainables();
-    if (last || steps_done_ % config.checkpoint.every == 0) save();
+    if (last || asked_.save || steps_done_ % config.checkpoint.every == 0) save();
   }
   if (is_first()) {
     progress->finish();
@@ -228,6 +236,7 @@ StepMetrics Training::train_step(const PreparedStage& stage) {
   StepMetrics metrics;
   metrics.lr = learning_rate(config.schedule, stage.config.lr, steps_done_, stage.total_steps);
   const auto result = named_step(stage, samples, metrics.lr);
+  asked_ = result.requests;
   metrics.stage = stage.config.name;
   metrics.stage_index = stage_index_;
   metrics.step = steps_done_ + 1;
@@ -245,7 +254,7 @@ StepMetrics Training::train_step(const PreparedStage& stage) {
 
 StepResult Training::named_step(const PreparedStage& stage, const std::vector<data::Sample>& samples, double lr) {
   try {
-    return step_->run(samples, stage.config.micro_batch, lr, steps_done_ + 1);
+    return step_->run(samples, stage.config.micro_batch, lr, steps_done_ + 1, requests());
   } catch (const DivergedError& error) {
     throw DivergedError("stage " + stage.config.name + ", " + error.what());
   }
@@ -260,25 +269,71 @@ std::vector<data::Sample> Training::announced_samples(const PreparedStage& stage
   return samples;
 }
 
-void Training::evaluate_if_due(const PreparedStage& stage, bool last) {
+std::string Training::reason_to_stop() const {
+  const auto& limit = experiment_.config.stop_after;
+  if (limit && is_first() && seconds_since(start_) >= static_cast<double>(limit->seconds)) {
+    return "stop_after: " + configs::format_duration(limit->seconds);
+  }
+  return asked_to_stop();
+}
+
+bool Training::any_rank_wants_to_stop() const {
+  if (!grid_.process) return !reason_to_stop().empty();
+  const auto reasons = grid_.process->all_gather(reason_to_stop());
+  return std::any_of(reasons.begin(), reasons.end(), [](const std::string& reason) { return !reason.empty(); });
+}
+
+StepRequests Training::requests() const {
+  const auto& minutes = experiment_.config.checkpoint.every_minutes;
+  return {.stop = !reason_to_stop().empty(),
+          .save = minutes && is_first() && seconds_since(last_save_) >= 60 * *minutes};
+}
+
+void Training::stop(const PreparedStage& stage, bool evaluation_due) {
+  save(evaluation_due);
+  std::string reason = reason_to_stop();
+  if (grid_.process) {
+    for (const auto& other : grid_.process->all_gather(reason)) {
+      if (reason.empty()) reason = other;
+    }
+  }
+  throw StoppedError("stopped (" + reason + ") after step " + std::to_string(steps_done_) + " of " +
+                     std::to_string(stage.total_steps) + " of stage " + stage.config.name + "; everything is saved in " +
+                     folder_.output().string() + ", the same command goes on from there");
+}
+
+Training::DueEvaluations Training::due_evaluations(const PreparedStage& stage) const {
+  const auto is_due = [&](const std::optional<int64_t>& every) {
+    return steps_done_ == stage.total_steps || (every && steps_done_ % *every == 0);
+  };
+  return {.perplexity = !stage.split.dev.empty() && is_due(stage.config.eval_every),
+          .benchmarks = !experiment_.benchmarks.empty() && is_due(experiment_.config.eval.every)};
+}
+
+bool Training::evaluate(const PreparedStage& stage, DueEvaluations due) {
   const auto& eval = experiment_.config.eval;
-  const auto is_due = [&](const std::optional<int64_t>& every) { return last || (every && steps_done_ % *every == 0); };
+  const double best_perplexity_before = best_perplexity_;
   bool best = false;
-  if (!stage.split.dev.empty() && is_due(stage.config.eval_every)) {
+  if (due.perplexity) {
     const double perplexity = held_out_perplexity(stage);
     if (perplexity < best_perplexity_) {
       best_perplexity_ = perplexity;
       best = best || eval.best == "perplexity";
     }
   }
-  if (!experiment_.benchmarks.empty() && is_due(eval.every)) {
-    const double accuracy = score_benchmarks(stage);
-    if (accuracy > best_accuracy_) {
-      best_accuracy_ = accuracy;
+  if (due.benchmarks) {
+    const auto accuracy = score_benchmarks(stage);
+    if (!accuracy) {
+      best_perplexity_ = best_perplexity_before;
+      return false;
+    }
+    if (*accuracy > best_accuracy_) {
+      best_accuracy_ = *accuracy;
       best = best || eval.best == "accuracy";
     }
   }
   if (best && is_first()) save_trainables(folder_.best(stage_index_), trainables_->layout(), trainables_->masters());
+  return true;
 }
 
 double Training::held_out_perplexity(const PreparedStage& stage) {
@@ -308,7 +363,7 @@ double Training::held_out_perplexity(const PreparedStage& stage) {
   return found.perplexity;
 }
 
-double Training::score_benchmarks(const PreparedStage& stage) {
+std::optional<double> Training::score_benchmarks(const PreparedStage& stage) {
   const auto& eval = experiment_.config.eval;
   // The questions are no part of the corpora: in cache.mode read, those that are not cached are computed.
   const auto use = models_.cache ? models_.cache->use() : model::CacheUse();
@@ -318,7 +373,10 @@ double Training::score_benchmarks(const PreparedStage& stage) {
   options.max_new_tokens = eval.max_new_tokens;
   options.batch = eval.batch;
   double sum = 0;
+  bool stopped = false;
   for (const auto& benchmark : experiment_.benchmarks) {
+    stopped = any_rank_wants_to_stop();
+    if (stopped) break;
     const auto start = std::chrono::steady_clock::now();
     const auto found = score_benchmark(answering, grid_, benchmark.task, benchmark.items, experiment_, stage.config, options);
     sum += found.mean;
@@ -340,10 +398,12 @@ double Training::score_benchmarks(const PreparedStage& stage) {
     log_info(text.data());
   }
   if (models_.cache) models_.cache->use() = use;
+  if (stopped) return std::nullopt;
   return sum / static_cast<double>(experiment_.benchmarks.size());
 }
 
-void Training::save() {
+void Training::save(bool evaluation_due) {
+  last_save_ = std::chrono::steady_clock::now();
   check_trainables();
   if (models_.cache) models_.cache->commit();
   if (!is_first()) return;
@@ -356,6 +416,7 @@ void Training::save() {
   state.best_accuracy = best_accuracy_;
   state.accuracy_rule = accuracy_rule(experiment_.config.eval);
   if (cache_choice_) state.cache_choice = cache_choice_->choice();
+  state.evaluation_due = evaluation_due;
   state.masters = trainables_->masters();
   state.exp_avg = step_->optimizer().exp_avg();
   state.exp_avg_sq = step_->optimizer().exp_avg_sq();

@@ -38,7 +38,8 @@ class Training {
   void restore();
 
   /// Trains every stage that is not done, saves the trainables at the end of each.
-  /// Errors: DivergedError on all ranks; IoError on the rank that writes.
+  /// Errors: DivergedError on all ranks; StoppedError on all ranks once a rank was asked to stop (trainer/stop.h) or the time
+  /// is up, with all that was done saved; IoError on the rank that writes.
   void run();
 
  private:
@@ -56,12 +57,26 @@ class Training {
   void choose_cache(const std::string& stored);
   /// The samples of a step of the stage, and the announcement of their sources.
   std::vector<data::Sample> announced_samples(const PreparedStage& stage, int64_t step);
-  /// Evaluates what is due after this step, and keeps the trainables where they are the best by eval.best.
-  void evaluate_if_due(const PreparedStage& stage, bool last);
+  /// What is to be evaluated after the step that was done last.
+  struct DueEvaluations {
+    bool perplexity = false, benchmarks = false;
+    bool any() const { return perplexity || benchmarks; }
+  };
+  DueEvaluations due_evaluations(const PreparedStage& stage) const;
+  /// Does it, and keeps the trainables where they are the best by eval.best. False where a stop was asked for meanwhile: it is
+  /// then as if it had not begun, but for lines in evaluations.jsonl.
+  bool evaluate(const PreparedStage& stage, DueEvaluations due);
   double held_out_perplexity(const PreparedStage& stage);
-  /// Scores eval.tasks, writes a line for each; the mean of their accuracies.
-  double score_benchmarks(const PreparedStage& stage);
-  void save();
+  /// Scores eval.tasks, writes a line for each; the mean of their accuracies. Nothing where a stop was asked for.
+  std::optional<double> score_benchmarks(const PreparedStage& stage);
+  /// Why this rank wants to stop; empty: it does not.
+  std::string reason_to_stop() const;
+  bool any_rank_wants_to_stop() const;
+  /// What this rank asks of all.
+  StepRequests requests() const;
+  /// Saves, with what is not evaluated yet. Errors: StoppedError.
+  [[noreturn]] void stop(const PreparedStage& stage, bool evaluation_due);
+  void save(bool evaluation_due = false);
   /// Errors: DivergedError for weights that are not finite; CommError where a rank's weights differ.
   void check_trainables() const;
   /// Says what was read from the cache, computed and added.
@@ -87,7 +102,9 @@ class Training {
   double best_perplexity_ = std::numeric_limits<double>::infinity();  // of that stage
   double best_accuracy_ = -1;                                         // of that stage, -1 before a benchmark was scored
   double elapsed_before_s_ = 0;  // in the runs that this one resumes
-  std::chrono::steady_clock::time_point start_;
+  bool evaluation_due_ = false;  // a run that was stopped has left it to this one
+  StepRequests asked_;           // of any rank, in the last step
+  std::chrono::steady_clock::time_point start_, last_save_;
 };
 
 }  // namespace layalign::trainer

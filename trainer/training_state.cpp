@@ -22,7 +22,7 @@ namespace fs = std::filesystem;
 using checkpoints_tools::CheckpointError;
 using Json = nlohmann::ordered_json;
 
-constexpr int64_t kFormatVersion = 2;
+constexpr int64_t kFormatVersion = 3;
 constexpr const char* kOptimizer = "optimizer.safetensors";
 constexpr const char* kState = "state.json";
 constexpr const char* kManifest = "manifest.json";
@@ -62,6 +62,7 @@ std::string state_text(const TrainingState& state) {
               {"best_accuracy", state.best_accuracy},
               {"accuracy_rule", state.accuracy_rule},
               {"cache_choice", state.cache_choice},
+              {"evaluation_due", state.evaluation_due},
               {"elapsed_s", state.elapsed_s},
               {"encoder_fingerprint", state.encoder_fingerprint},
               {"llm_fingerprint", state.llm_fingerprint},
@@ -84,6 +85,7 @@ TrainingState parse_state(const nlohmann::json& json) {
   if (!json.at("best_perplexity").is_null()) state.best_perplexity = json.at("best_perplexity").get<double>();
   state.accuracy_rule = json.at("accuracy_rule").get<std::string>();
   state.cache_choice = json.at("cache_choice").get<std::string>();
+  state.evaluation_due = json.at("evaluation_due").get<bool>();
   state.elapsed_s = json.at("elapsed_s").get<double>();
   state.encoder_fingerprint = json.at("encoder_fingerprint").get<std::string>();
   state.llm_fingerprint = json.at("llm_fingerprint").get<std::string>();

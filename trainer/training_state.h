@@ -28,6 +28,7 @@ struct TrainingState {
   std::string encoder_tokenizer_fingerprint, llm_tokenizer_fingerprint;  ///< empty where no text was read
   std::vector<std::string> corpus_fingerprints;      ///< of the stages' corpora
   std::string cache_choice;  ///< what cache.mode auto chose: "read" or "compute"; empty where it has not
+  bool evaluation_due = false;  ///< what is to be evaluated after `step` was not
   double elapsed_s = 0;                              ///< of training, resumes included
   int64_t world_size = 1, tp_size = 1, threads = 1;  ///< a resume is bit-exact where these are equal
 };

@@ -39,7 +39,7 @@ struct Trainer {
           return trainer::prepare_experiment(config);
         }()),
         models(trainer::load_frozen_models(experiment, grid, run_here)),
-        trainables(experiment.sizes, grid.device, 2),
+        trainables(experiment.sizes, grid.device, trainer::TrainStep::riders(grid)),
         layalign(*models.llm, trainables, experiment.language_layers, experiment.input_form, model::Recompute::kNone),
         step(grid, experiment.config.optimizer,
              trainer::Models{*models.encoder, *models.llm, layalign, trainables, experiment.encoder_layers}) {

@@ -53,7 +53,7 @@ System::System(const Golden& golden, const dist::ProcessGrid& grid, model::Recom
   sizes.language_layers = static_cast<int64_t>(golden.language_layers.size());
   sizes.encoder_width = encoder->info().width;
   sizes.llm_width = config.hidden_size;
-  trainables = std::make_unique<model::Trainables>(sizes, grid.device, 1 + grid.world_size);
+  trainables = std::make_unique<model::Trainables>(sizes, grid.device, trainer::TrainStep::riders(grid));
   trainables->masters().copy_(golden.flat("init", trainables->layout()));
   const auto form = sizes.mapping == model::MappingKind::kNone ? data::InputForm::kText : data::InputForm::kMapped;
   layalign = std::make_unique<model::LayAlign>(*llm, *trainables, golden.language_layers, form, recompute);

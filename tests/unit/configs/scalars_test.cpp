@@ -80,6 +80,18 @@ TEST(LooksTyped, FindsWhatYamlDoesNotReadAsText) {
   }
 }
 
+TEST(Durations, AreReadAndWritten) {
+  EXPECT_EQ(parse_duration("45s"), 45);
+  EXPECT_EQ(parse_duration("90m"), 5400);
+  EXPECT_EQ(parse_duration("23h30m"), 84600);
+  EXPECT_EQ(parse_duration("2d1s"), 172801);
+  for (const char* text : {"", "5", "m", "1.5h", "-1m", "5m3h", "1h1h", "5 m", "010m", "5x", "99999999999999d"}) {
+    EXPECT_EQ(parse_duration(text), std::nullopt) << text;
+  }
+  for (int64_t seconds : {0, 1, 59, 60, 3600, 84600, 90061}) EXPECT_EQ(parse_duration(format_duration(seconds)), seconds);
+  EXPECT_EQ(format_duration(84600), "23h30m");
+}
+
 TEST(FormatText, QuotesWhatWouldNotReadAsItself) {
   EXPECT_EQ(format_text("models/mt5-xl"), "models/mt5-xl");
   EXPECT_EQ(format_text("../a_b.c"), "../a_b.c");

@@ -28,6 +28,8 @@ struct Changer {
   void operator()(const Field&, std::vector<std::string>& value) const { value = {"a: b", "é\"\\😀", "5"}; }
   void operator()(const Field&, std::optional<std::string>& value) const { value = "null"; }
   void operator()(const Field&, std::optional<int64_t>& value) const { value = 12; }
+  void operator()(const Field&, std::optional<double>& value) const { value = 1.0 / 3; }
+  void operator()(const Field&, std::optional<Duration>& value) const { value = Duration{3661}; }
   void operator()(const Field&, std::vector<StageConfig>& value) const {
     for (StageConfig& stage : value) visit_fields(stage, *this);
   }

@@ -1,0 +1,30 @@
+#include "launch/signals.h"
+
+#include <csignal>
+
+#include "trainer/stop.h"
+
+namespace layalign::launch {
+namespace {
+
+constexpr int kStopSignals[] = {SIGTERM, SIGUSR1, SIGINT};
+
+void ask(int signal) {
+  trainer::ask_to_stop(signal);
+  if (signal == SIGINT) std::signal(SIGINT, SIG_DFL);
+}
+
+}  // namespace
+
+StopSignals::StopSignals() {
+  struct sigaction action {};
+  action.sa_handler = ask;
+  action.sa_flags = SA_RESTART;
+  for (const int signal : kStopSignals) sigaction(signal, &action, nullptr);
+}
+
+StopSignals::~StopSignals() {
+  for (const int signal : kStopSignals) std::signal(signal, SIG_DFL);
+}
+
+}  // namespace layalign::launch

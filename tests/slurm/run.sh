@@ -1,0 +1,118 @@
+#!/usr/bin/env bash
+# The Slurm scripts on a real Slurm of one node, set up in a temporary folder and taken down again. Needs root, slurm-wlm and munge:
+#   apt-get install -y --no-install-recommends slurm-wlm munge && tests/slurm/run.sh [BUILD]
+# About six minutes, most of which a requeued job waits. Not part of the ctest run.
+#
+#   srun:   a job of two tasks is signalled, saves itself, is queued again, goes on, and ends with the bits of an uninterrupted run
+#   mpirun: the same through mpirun.sbatch
+#   array:  a job for each line, all done
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/../.."
+root=$PWD build=$(realpath "${1:-build}")
+export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1 OMPI_MCA_rmaps_base_oversubscribe=1
+export OMPI_MCA_btl_vader_single_copy_mechanism=none OMPI_MCA_mpi_yield_when_idle=1
+
+for program in slurmctld slurmd munged sbatch; do
+  PATH=$PATH:/usr/sbin command -v $program >/dev/null || { echo "missing $program: apt-get install -y --no-install-recommends slurm-wlm munge" >&2; exit 2; }
+done
+work=$(mktemp -d) host=$(hostname -s)
+stop() {
+  for file in "$work"/slurmctld.pid "$work"/slurmd.pid; do [[ -s $file ]] && kill "$(<"$file")" 2>/dev/null || true; done
+  [[ -z ${munge:-} ]] || kill "$munge" 2>/dev/null || true
+  sleep 1
+  rm -rf "$work"
+}
+trap stop EXIT
+
+cat >"$work/slurm.conf" <<CONF
+ClusterName=test
+SlurmctldHost=$host(127.0.0.1)
+AuthType=auth/munge
+CredType=cred/munge
+SlurmUser=root
+SlurmdUser=root
+StateSaveLocation=$work/state
+SlurmdSpoolDir=$work/spool
+SlurmctldPidFile=$work/slurmctld.pid
+SlurmdPidFile=$work/slurmd.pid
+SlurmctldLogFile=$work/slurmctld.log
+SlurmdLogFile=$work/slurmd.log
+ProctrackType=proctrack/linuxproc
+TaskPlugin=task/none
+JobAcctGatherType=jobacct_gather/none
+AccountingStorageType=accounting_storage/none
+SelectType=select/cons_tres
+SelectTypeParameters=CR_CPU
+SlurmdParameters=config_overrides
+ReturnToService=2
+JobRequeue=1
+KillWait=5
+SchedulerParameters=batch_sched_delay=1,sched_interval=1
+NodeName=$host NodeAddr=127.0.0.1 CPUs=4 RealMemory=8000
+PartitionName=debug Nodes=$host Default=YES MaxTime=INFINITE State=UP OverSubscribe=FORCE:4
+CONF
+mkdir -p "$work/state" "$work/spool" /run/munge
+chown munge: /run/munge
+if ! munge -n 2>/dev/null | unmunge >/dev/null 2>&1; then
+  su -s /bin/sh munge -c "/usr/sbin/munged --foreground" >"$work/munged.log" 2>&1 &
+  munge=$!
+  sleep 1
+fi
+export SLURM_CONF=$work/slurm.conf PATH=$PATH:/usr/sbin
+slurmctld -c
+sleep 2
+slurmd -N "$host"
+sleep 3
+sinfo
+
+mkdir -p "$work/bin"
+for program in "$build"/layalign-*; do [[ -x $program && -f $program ]] && ln -s "$program" "$work/bin/"; done
+for i in $(seq 10 24); do printf '{"source": [5, %d, 9, 1], "prompt": [7, 8], "target": [%d, 30, 2]}\n' "$i" "$i"; done >"$work/corpus.jsonl"
+models=$root/tests/data/golden/models
+cat >"$work/run.yaml" <<YAML
+model: {encoder: $models/mt5, llm: $models/llama}
+parallel: {device: cpu, threads: 1, tensor: 2}
+stages:
+  - {name: only, corpus: {format: token_ids, path: corpus.jsonl}, prompt: true, epochs: 400, global_batch: 4, lr: 1.0e-3, dev_size: 3, eval_every: 50}
+checkpoint: {every: 100000}
+YAML
+small=(--chdir="$work" --nodes=1 --ntasks-per-node=2 --gpus-per-node=0 --cpus-per-task=1 --time=10)
+
+wait_for() {  # seconds, command...
+  local left=$1
+  shift
+  until "$@"; do
+    ((left-- > 0)) || { echo "in vain: $*" >&2; tail -n 40 "$work"/*.out >&2; exit 1; }
+    sleep 1
+  done
+}
+has_steps() { [[ -f $work/$1/metrics.jsonl && $(wc -l <"$work/$1/metrics.jsonl") -ge 20 ]]; }
+is_finished() { [[ -f $work/$1/summary.json ]]; }
+is_gone() { [[ -z $(squeue -h -j "$1" 2>/dev/null) ]]; }
+expect_same() {
+  cmp "$work/$1/1-only/trainables.safetensors" "$work/whole/1-only/trainables.safetensors"
+  [[ $(wc -l <"$work/$1/metrics.jsonl") -eq $(wc -l <"$work/whole/metrics.jsonl") ]]
+  echo "$1: saved, queued again, went on, the same bits"
+}
+
+(cd "$work" && mpirun -n 2 --bind-to none bin/layalign-train run.yaml --set output=whole >whole.log 2>&1)
+
+with_srun=$(sbatch --parsable "${small[@]}" --output=srun.out launch/slurm/srun.sbatch run.yaml --set "output=$work/srun")
+wait_for 60 has_steps srun
+scancel --signal=USR1 "$with_srun"
+with_mpirun=$(sbatch --parsable "${small[@]}" --output=mpirun.out launch/slurm/mpirun.sbatch run.yaml --set "output=$work/mpirun")
+wait_for 60 has_steps mpirun
+scancel --signal=USR1 --batch "$with_mpirun"
+wait_for 30 grep -q 'the same command goes on' "$work/srun.out"
+wait_for 30 grep -q 'the same command goes on' "$work/mpirun.out"
+
+for i in 1 2 3; do echo "run.yaml --set seed=$i --set output=$work/array-$i --set stages.0.epochs=20"; done >"$work/lines"
+array=$(sbatch --parsable "${small[@]}" --output=array-%a.out --array=1-3%2 launch/slurm/array.sbatch lines)
+wait_for 120 is_gone "$array"
+for i in 1 2 3; do is_finished "array-$i"; done
+echo 'array: 3 of 3 done'
+
+wait_for 240 is_finished srun  # Slurm holds a requeued job back for two minutes
+wait_for 240 is_finished mpirun
+expect_same srun
+expect_same mpirun

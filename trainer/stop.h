@@ -1,0 +1,23 @@
+#pragma once
+
+#include <stdexcept>
+#include <string>
+
+namespace layalign::trainer {
+
+/// What was asked of this process: to end soon, with all it has done saved. Exit code 75: the same command goes on.
+class StoppedError : public std::runtime_error {
+ public:
+  using std::runtime_error::runtime_error;
+};
+
+/// Asks for it. Safe in a signal handler. `signal`: its number.
+void ask_to_stop(int signal) noexcept;
+
+/// The name of the signal that asked; empty: nobody did.
+std::string asked_to_stop();
+
+/// Errors: StoppedError, where somebody asked.
+void leave_if_asked_to_stop();
+
+}  // namespace layalign::trainer
