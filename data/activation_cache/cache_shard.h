@@ -24,7 +24,7 @@ namespace layalign::data {
 /// make no shard; TORCH_CHECK for wrong rows or a text that was written twice or not at all.
 class ShardWriter {
  public:
-  /// Makes `folder/shard-NAME.h5.tmp`, NAME from the keys, with room for all `texts` (ids of each; their keys must
+  /// Makes `folder/shard-NAME.WORD.h5.tmp`, NAME from the keys, with room for all `texts` (ids of each; their keys must
   /// differ). A shard of the same texts that is there is replaced at `commit`.
   ShardWriter(std::filesystem::path folder, const CacheForm& form, std::vector<std::vector<int64_t>> texts);
   ShardWriter(const ShardWriter&) = delete;

@@ -1,6 +1,9 @@
 #include <unistd.h>
 
+#include <array>
+#include <cstdio>
 #include <cstring>
+#include <random>
 #include <unordered_set>
 #include <utility>
 
@@ -33,6 +36,14 @@ ShardTexts gather(const std::vector<std::vector<int64_t>>& texts) {
     gathered.token_offsets.push_back(static_cast<int64_t>(gathered.ids.size()));
   }
   return gathered;
+}
+
+/// Two ranks may write a shard of the same texts at once: each has a file of its own until it is whole.
+std::string unique_word() {
+  std::random_device random;
+  std::array<char, 9> word{};
+  std::snprintf(word.data(), word.size(), "%08x", random());
+  return word.data();
 }
 
 }  // namespace
@@ -92,8 +103,9 @@ ShardWriter::ShardWriter(fs::path folder, const CacheForm& form, std::vector<std
   Impl& impl = *impl_;
   impl.form = form;
   impl.texts = gather(texts);
-  impl.path = folder / (shard_name(impl.texts.keys) + kShardSuffix);
-  impl.temporary = impl.path.string() + kTemporarySuffix;
+  const std::string name = shard_name(impl.texts.keys);
+  impl.path = folder / (name + kShardSuffix);
+  impl.temporary = folder / (name + "." + unique_word() + kShardSuffix + kTemporarySuffix);
   impl.hashes.resize(impl.texts.keys.size() * form.layers.size());
   impl.written.resize(impl.texts.keys.size());
   impl.front = make_shard_front(form, impl.texts);
