@@ -79,6 +79,7 @@ class TrainCommand {
   }
 
   void train(int64_t threads) {
+    const StopSignals signals;
     for (const auto& line : trainer::plan_lines(experiment_, grid_, threads)) trainer::log_info(line);
     trainer::Training training(grid_, experiment_, threads, [&](const auto& piece) { together(piece); });
     training.load();
@@ -93,7 +94,6 @@ class TrainCommand {
       if (grid_.world_rank == 0) trainer::begin_run(folder, config_);
     });
     training.restore();
-    const StopSignals signals;
     try {
       training.run();
     } catch (const trainer::DivergedError& error) {  // every rank throws these two alike

@@ -171,6 +171,10 @@ void Training::share(const at::Tensor& target, const at::Tensor& value) const {
 
 void Training::run() {
   start_ = last_save_ = std::chrono::steady_clock::now();
+  if (any_rank_wants_to_stop()) {
+    throw StoppedError("stopped while the models were loaded; " + folder_.output().string() +
+                       " is as it was, the same command goes on from there");
+  }
   for (; stage_index_ < static_cast<int64_t>(experiment_.stages.size()); ++stage_index_) {
     run_stage(experiment_.stages[stage_index_]);
     steps_done_ = 0;

@@ -79,6 +79,18 @@ TEST_F(Stopping, ASignalledRunIsSavedAndGoesOnBitByBit) {
   }
 }
 
+TEST_F(Stopping, ASignalWhileTheModelsAreLoadedEndsWithTheSameCode) {
+  auto command = program_command("layalign-train", 1, arguments("early"));
+  command.insert(command.find("&& ") + 3, "exec ");
+  // The plan is printed before the models are loaded: from then on signals are caught.
+  const auto log = folder.path("log").string();
+  const auto outcome = run_command("(" + command + ") >" + log + " 2>&1 & run=$!; until grep -q 'stage 1/1' " + log +
+                                   " || ! kill -0 $run; do :; done; kill -TERM $run; wait $run; code=$?; cat " + log + "; exit $code");
+  EXPECT_EQ(outcome.code, kSaved) << outcome.output;
+  EXPECT_EQ(train(1, arguments("early")).code, 0);
+  EXPECT_EQ(steps("early"), kSteps);
+}
+
 TEST_F(Stopping, TheClockStopsARunWhichGoesOnUntilItIsDone) {
   replace_in_file(config, "epochs: 80", "epochs: 5000");
   const auto first = train(1, arguments("clock", "--set stop_after=1s"));
