@@ -37,21 +37,51 @@ struct ShardState {
   throw DataError(path.string() + ": " + what + "; " + advice_for(path));
 }
 
-/// The file of a shard while a text is read. It is opened for every text: so a file that has gone is noticed, and no
-/// number of shards runs out of descriptors.
+/// The file that a thread has read from last. It stays open for the next text, which mostly lies behind: opening a file takes as
+/// long as reading a short text. No number of shards runs out of descriptors.
+class LastFile {
+ public:
+  LastFile() = default;
+  LastFile(const LastFile&) = delete;
+  LastFile& operator=(const LastFile&) = delete;
+  ~LastFile() { close(); }
+
+  /// The descriptor of a file of so many bytes that is there, under this name, now.
+  int open(const fs::path& path, int64_t bytes) {
+    if (path == path_ && is_whole(bytes)) return descriptor_;
+    close();
+    descriptor_ = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
+    if (descriptor_ < 0) refuse(path, "cannot be opened: " + std::generic_category().message(errno));
+    path_ = path;
+    if (!is_whole(bytes)) {
+      refuse(path, "has " + std::to_string(status_.st_size) + " bytes, its manifest says " + std::to_string(bytes));
+    }
+    return descriptor_;
+  }
+
+ private:
+  /// A file that was removed or replaced has no name any more.
+  bool is_whole(int64_t bytes) {
+    return ::fstat(descriptor_, &status_) == 0 && status_.st_nlink > 0 && status_.st_size == bytes;
+  }
+  void close() {
+    if (descriptor_ >= 0) ::close(descriptor_);
+    descriptor_ = -1;
+    path_.clear();
+  }
+
+  fs::path path_;
+  int descriptor_ = -1;
+  struct stat status_ {};
+};
+
+/// The file of a shard while a text is read.
 class OpenShard {
  public:
-  OpenShard(const fs::path& path, int64_t bytes)
-      : path_(path), descriptor_(::open(path.c_str(), O_RDONLY | O_CLOEXEC)) {
-    if (descriptor_ < 0) refuse(path, "cannot be opened: " + std::generic_category().message(errno));
-    struct stat status {};
-    if (::fstat(descriptor_, &status) == 0 && status.st_size == bytes) return;
-    ::close(descriptor_);
-    refuse(path, "has " + std::to_string(status.st_size) + " bytes, its manifest says " + std::to_string(bytes));
+  OpenShard(const fs::path& path, int64_t bytes) : path_(path) {
+    thread_local LastFile file;
+    descriptor_ = file.open(path, bytes);
   }
-  OpenShard(const OpenShard&) = delete;
-  OpenShard& operator=(const OpenShard&) = delete;
-  ~OpenShard() { ::close(descriptor_); }
 
   /// Reads bytes that lie together in the file into the pieces.
   void read(std::span<iovec> pieces, int64_t offset) const {
