@@ -55,25 +55,30 @@ class BuildCommand {
     together([&] { experiment = trainer::prepare_experiment(config_); });
     together([&] { dist::require_agreement(*process_, experiment.agreement()); });
 
-    const auto is_there = [&] { return fs::exists(folder_ / "cache.json"); };
+    bool is_there = false;
     together([&] {
       if (!arguments_.dry_run) fs::create_directories(folder_);
+      is_there = fs::exists(folder_ / "cache.json");
     });
     const auto form = trainer::cache_form(experiment, process_.get(), [&](const auto& piece) { together(piece); });
     std::optional<data::CacheWriteLock> lock;
     together([&] {
       if (grid.world_rank != 0 || arguments_.dry_run) return;
       lock.emplace(folder_);
-      data::ActivationCache::create(folder_, form);
+      if (is_there) data::ActivationCache::create(folder_, form);  // removes what killed builds have left
     });
     std::unique_ptr<data::ActivationCache> cache;
     together([&] {
-      cache = is_there() ? std::make_unique<data::ActivationCache>(folder_, form) : data::ActivationCache::none(form);
+      cache = is_there ? std::make_unique<data::ActivationCache>(folder_, form) : data::ActivationCache::none(form);
     });
     const auto plan = trainer::plan_cache(experiment, form, *cache, process_.get(), [&](const auto& piece) { together(piece); });
     trainer::log_info(trainer::cache_plan_text(plan, folder_));
     if (arguments_.dry_run) return;
-    together([&] { trainer::check_space(plan, folder_); });
+    together([&] { dist::require_agreement(*process_, {{"texts that are missing in " + folder_.string(), plan.fingerprint()}}); });
+    together([&] {
+      trainer::check_space(plan, folder_);
+      if (grid.world_rank == 0 && !is_there) data::ActivationCache::create(folder_, form);
+    });
     trainer::CacheBuildTimes times;
     const StopSignals signals;
     together([&] { times = trainer::build_cache(experiment, form, plan, folder_, grid); });

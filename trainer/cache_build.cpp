@@ -7,6 +7,7 @@
 #include <future>
 #include <unordered_map>
 
+#include "checkpoints_tools/hash.h"
 #include "data/activation_cache/state_codec.h"
 #include "data/error.h"
 #include "trainer/answering.h"
@@ -218,6 +219,15 @@ class ShardBuilder {
 };
 
 }  // namespace
+
+std::string CachePlan::fingerprint() const {
+  checkpoints_tools::Xxh3 hash;
+  for (const auto& shard : shards) {
+    hash.update(std::to_string(shard.size()) + "\n");
+    for (const PlannedText& text : shard) hash.update(data::to_string(text.key));
+  }
+  return hash.hex();
+}
 
 CachePlan plan_cache(const Experiment& experiment, const data::CacheForm& form, const data::ActivationCache& cache,
                      const dist::Process* process, const Together& together) {

@@ -29,6 +29,9 @@ struct CachePlan {
   int64_t texts = 0, tokens = 0;                 ///< different ones
   int64_t cached_texts = 0;                      ///< of those, what the cache holds already
   int64_t missing_tokens = 0, missing_bytes = 0;
+
+  /// Of the shards and their texts: ranks that saw the folder differently have another one.
+  std::string fingerprint() const;
 };
 
 /// Finds the different source texts of all stages, their held-out samples too, and of the questions of eval.tasks, and cuts what is

@@ -409,8 +409,11 @@ std::optional<double> Training::score_benchmarks(const PreparedStage& stage) {
 void Training::save(bool evaluation_due) {
   last_save_ = std::chrono::steady_clock::now();
   check_trainables();
-  if (models_.cache) models_.cache->commit();
-  if (!is_first()) return;
+  if (is_first()) save_state(evaluation_due);
+  if (models_.cache) models_.cache->commit();  // behind the checkpoint: a full disk of the cache does not lose it
+}
+
+void Training::save_state(bool evaluation_due) {
   metrics_->sync();
   evaluations_->sync();
   TrainingState state;

@@ -77,6 +77,7 @@ class Training {
   /// Saves, with what is not evaluated yet. Errors: StoppedError.
   [[noreturn]] void stop(const PreparedStage& stage, bool evaluation_due);
   void save(bool evaluation_due = false);
+  void save_state(bool evaluation_due);
   /// Errors: DivergedError for weights that are not finite; CommError where a rank's weights differ.
   void check_trainables() const;
   /// Says what was read from the cache, computed and added.

@@ -22,7 +22,8 @@ using Json = nlohmann::json;
 
 constexpr uint64_t kPartBytes = uint64_t{64} << 20;
 
-/// Names, sizes and times of the files: what a remembered hash belongs to.
+/// What a remembered hash belongs to. The time of the last change of any kind is that of the file itself: a copy may be given the
+/// times of its original, but not this one.
 Json identity_of(const std::vector<fs::path>& files) {
   Json identity = Json::array();
   for (const fs::path& file : files) {
@@ -30,8 +31,13 @@ Json identity_of(const std::vector<fs::path>& files) {
     if (::stat(file.c_str(), &status) != 0) {
       throw checkpoints_tools::CheckpointError(file.string() + ": cannot be read: " + std::generic_category().message(errno));
     }
-    const int64_t modified_ns = int64_t{status.st_mtim.tv_sec} * 1'000'000'000 + status.st_mtim.tv_nsec;
-    identity.push_back({{"name", file.filename().string()}, {"bytes", status.st_size}, {"modified_ns", modified_ns}});
+    const auto nanoseconds = [](const timespec& time) { return int64_t{time.tv_sec} * 1'000'000'000 + time.tv_nsec; };
+    identity.push_back({{"name", file.filename().string()},
+                        {"path", fs::weakly_canonical(file).string()},
+                        {"bytes", status.st_size},
+                        {"inode", status.st_ino},
+                        {"modified_ns", nanoseconds(status.st_mtim)},
+                        {"changed_ns", nanoseconds(status.st_ctim)}});
   }
   return identity;
 }

@@ -11,6 +11,7 @@
 #include "data/activation_cache/folder_lock.h"
 #include "data/activation_cache/form_file.h"
 #include "data/activation_cache/shard_layout.h"
+#include "data/activation_cache/publication.h"
 #include "data/error.h"
 
 namespace layalign::data {
@@ -87,6 +88,7 @@ std::optional<CachedText> ActivationCache::find(const CacheKey& key) const {
 }
 
 void ActivationCache::refresh() {
+  const Publication alone(folder_);
   std::vector<std::pair<fs::file_time_type, fs::path>> fresh;
   for (const fs::path& path : files_of(folder_)) {
     if (!is_manifest(path)) continue;

@@ -11,6 +11,7 @@
 #include "checkpoints_tools/file_operations.h"
 #include "checkpoints_tools/hash.h"
 #include "data/activation_cache/cache_shard.h"
+#include "data/activation_cache/publication.h"
 #include "data/activation_cache/shard_layout.h"
 #include "data/error.h"
 
@@ -86,6 +87,7 @@ struct ShardWriter::Impl {
 
   /// Gives the file its name. The manifest of a shard of that name goes first: it belongs to the file that is replaced.
   void publish() {
+    const Publication alone(path.parent_path());
     if (fs::exists(manifest_of(path))) {
       checkpoints_tools::remove_file(manifest_of(path));
       checkpoints_tools::flush_folder_of(path);

@@ -133,6 +133,19 @@ TEST_F(Cache, GrowsWhileTraining) {
   EXPECT_THAT(program(1, "info " + folder.path("written").string()).output, HasSubstr("texts               12\n"));
 }
 
+TEST_F(Cache, RanksThatAddTheSameTextAtOnceDoNotMeet) {
+  const std::string sample = "{\"source\": [5, 6, 9, 1], \"prompt\": [7, 8], \"target\": [30, 2]}\n";
+  folder.write("corpus.jsonl", sample + sample + sample + sample);
+  replace_in_file(config, "global_batch: 6, micro_batch: 3", "global_batch: 2, micro_batch: 1");
+  for (int i = 0; i < 5; ++i) {
+    const std::string name = "equal-" + std::to_string(i), path = folder.path("cache-" + name).string();
+    const auto outcome = trained(name, "--set cache.mode=read_write --set checkpoint.every=1 --set cache.path=" + path, 2);
+    EXPECT_EQ(outcome.code, 0) << outcome.output;
+    EXPECT_THAT(program(1, "info " + path).output, HasSubstr("texts               1\n"));
+    EXPECT_EQ(program(1, "verify " + path).code, 0);
+  }
+}
+
 TEST_F(Cache, WhatIsMissingDamagedOrDifferentIsNamed) {
   const auto none = trained("none", "--set cache.mode=read");
   EXPECT_EQ(none.code, 65) << none.output;
@@ -143,6 +156,17 @@ TEST_F(Cache, WhatIsMissingDamagedOrDifferentIsNamed) {
   EXPECT_EQ(other.code, 65) << other.output;
   EXPECT_THAT(other.output, HasSubstr("dtype"));
   EXPECT_THAT(other.output, HasSubstr("bfloat16"));
+
+  // A copy with other weights that was given the times of the original.
+  const auto encoder = folder.copy_model("mt5");
+  const auto weights = (encoder / "model.safetensors").string();
+  std::string bytes = read_file(weights);
+  bytes[bytes.size() - 3] ^= 1;
+  std::ofstream(weights, std::ios::binary) << bytes;
+  ASSERT_EQ(run_command("touch -r " + kModels + "mt5/model.safetensors " + weights).code, 0);
+  const auto stale = trained("stale", "--set cache.mode=read --set model.encoder=" + encoder.string());
+  EXPECT_EQ(stale.code, 65) << stale.output;
+  EXPECT_THAT(stale.output, HasSubstr("encoder_weights"));
 
   std::ofstream(folder.path("corpus.jsonl"), std::ios::app) << "{\"source\": [5, 99, 1], \"prompt\": [], \"target\": [30, 2]}\n";
   const auto missing = trained("missing", "--set cache.mode=read");

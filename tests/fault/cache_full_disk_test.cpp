@@ -78,7 +78,7 @@ class SmallDisk {
   }
   SmallDisk(const SmallDisk&) = delete;
   ~SmallDisk() {
-    if (mounted_) run("umount '" + path().string() + "'");
+    if (mounted_) run("umount --lazy '" + path().string() + "'");  // the thread that read from it last still has a file open
   }
   const fs::path& path() const { return folder_.path(); }
 
