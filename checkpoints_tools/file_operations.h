@@ -43,8 +43,8 @@ struct FileFault {
 /// Asked before each operation, by the thread that makes it; one call at a time.
 using FileHook = std::function<FileFault(const FileOperation&)>;
 
-/// Sets the hook of the process (an empty function: none) and counts from 1 again. For tests, and for `launch`, which
-/// sets it from LAYALIGN_CRASH_AT. Files are a process-wide thing, and so is this.
+/// Sets the hook of the process (an empty function: none) and counts from 1 again. For tests. Files are a process-wide thing, and
+/// so is this.
 void set_file_hook(FileHook hook);
 
 /// Operations since the hook was set.
