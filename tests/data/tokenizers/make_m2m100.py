@@ -7,6 +7,7 @@ Unigram layouts use the SentencePiece model of tests/data/golden/models/xlmr; m2
 and with spaces as they are, is trained here on some questions of MGSM (CC-BY 4.0, github google-research/url-nlp). The
 vocabularies are lists in the order of the ids: a test writes them as vocab.json.
 """
+import io
 import json
 import pathlib
 import random
@@ -28,13 +29,13 @@ LANGUAGES = {"unknown": None, "English": "en", "Thai": "th", "German": "de", "Sw
 
 
 def train_bpe(folder):
-    model = MODELS["bpe"]
-    model.parent.mkdir(exist_ok=True)
+    model = io.BytesIO()  # not a model_prefix: the file would tell where it was made
     sentencepiece.SentencePieceTrainer.train(
-        sentence_iterator=corpus(folder, ["en", "sw", "de", "th"]), model_prefix=str(model.with_suffix("")), model_type="bpe",
-        vocab_size=500, character_coverage=0.98, normalization_rule_name="identity", remove_extra_whitespaces=False, unk_id=0,
-        bos_id=1, eos_id=2, pad_id=-1, minloglevel=2)
-    model.with_suffix(".vocab").unlink()
+        sentence_iterator=corpus(folder, ["en", "sw", "de", "th"]), model_writer=model, model_type="bpe", vocab_size=500,
+        character_coverage=0.98, normalization_rule_name="identity", remove_extra_whitespaces=False, unk_id=0, bos_id=1, eos_id=2,
+        pad_id=-1, minloglevel=2)
+    MODELS["bpe"].parent.mkdir(exist_ok=True)
+    MODELS["bpe"].write_bytes(model.getvalue())
 
 
 def vocabulary(model, first=("<s>", "<pad>", "</s>", "<unk>"), last=()):
