@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <queue>
 
+#include "data/best_path.h"
 #include "data/utf8.h"
 
 namespace layalign::data {
@@ -78,7 +79,7 @@ SentencePieceCutter::SentencePieceCutter(const SentencePieceModel& model, const 
 }
 
 void SentencePieceCutter::encode(std::string_view text, std::vector<int64_t>& ids) const {
-  const std::vector<Cut> cuts = is_unigram_ ? best_path(text) : merged(text);
+  const std::vector<Cut> cuts = is_unigram_ ? best_cuts(text) : merged(text);
   for (size_t i = 0; i < cuts.size();) {
     const size_t begin = cuts[i].begin;
     if (cuts[i].piece != kNoPiece) {
@@ -97,30 +98,11 @@ int64_t SentencePieceCutter::id_of(std::string_view text) const {
   return other == other_ids_.end() ? unknown_id_ : other->second;
 }
 
-std::vector<SentencePieceCutter::Cut> SentencePieceCutter::best_path(std::string_view text) const {
-  struct Step {
-    float score = 0;
-    size_t begin = kNone;  // of the cut that ends here; kNone: none yet
-    int32_t piece = kNoPiece;
-  };
-  std::vector<Step> steps(text.size() + 1);
-  const auto offer = [&](size_t begin, size_t end, int32_t piece, float score) {
-    const float total = score + steps[begin].score;
-    if (steps[end].begin == kNone || total > steps[end].score) steps[end] = {total, begin, piece};
-  };
-  for (size_t begin = 0; begin < text.size();) {
-    const size_t length = utf8_length(text, begin);
-    bool is_covered = false;  // by a piece of this one character
-    trie_.prefixes(text.substr(begin), [&](size_t bytes, int32_t piece) {
-      offer(begin, begin + bytes, piece, scores_[piece]);
-      is_covered = is_covered || bytes == length;
-    });
-    if (!is_covered) offer(begin, begin + length, kNoPiece, unknown_score_);
-    begin += length;
-  }
+std::vector<SentencePieceCutter::Cut> SentencePieceCutter::best_cuts(std::string_view text) const {
+  const auto steps = best_path(text, trie_, scores_, kNoPiece, unknown_score_);
   std::vector<Cut> cuts;
   for (size_t end = text.size(); end > 0; end = cuts.back().begin) {
-    cuts.push_back({steps[end].begin, end, steps[end].piece});
+    cuts.push_back({steps[end].begin, end, static_cast<int32_t>(steps[end].piece)});
   }
   std::ranges::reverse(cuts);
   return cuts;

@@ -35,7 +35,7 @@ class SentencePieceCutter : public TokenModel {
   // Of the text of unknown neighbours.
   int64_t id_of(std::string_view text) const;
   // The cuts with the highest sum of scores, float like SentencePiece's.
-  std::vector<Cut> best_path(std::string_view text) const;
+  std::vector<Cut> best_cuts(std::string_view text) const;
   // Characters, of which neighbours that spell a piece became one, highest score first, then leftmost.
   std::vector<Cut> merged(std::string_view text) const;
 

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "data/best_path.h"
 #include "data/text_space.h"
 #include "data/utf8.h"
 
@@ -24,34 +25,14 @@ Unigram::Unigram(const std::vector<Piece>& pieces, int64_t unknown_id, bool byte
   }
 }
 
-std::vector<Unigram::Step> Unigram::best_path(std::string_view word) const {
-  std::vector<Step> steps(word.size() + 1);
-  const auto offer = [&](size_t begin, size_t end, int64_t id, double score) {
-    Step& step = steps[end];
-    const double total = score + steps[begin].score;
-    if (step.id < 0 || total > step.score) step = {id, total, begin};
-  };
-  for (size_t begin = 0; begin < word.size();) {
-    const size_t length = utf8_length(word, begin);
-    bool covered = false;  // by a piece of this one character
-    trie_.prefixes(word.substr(begin), [&](size_t bytes, int32_t id) {
-      offer(begin, begin + bytes, id, scores_[id]);
-      covered = covered || bytes == length;
-    });
-    if (!covered) offer(begin, begin + length, unknown_id_, unknown_score_);
-    begin += length;
-  }
-  return steps;
-}
-
 void Unigram::encode(std::string_view word, std::vector<int64_t>& ids) const {
-  const std::vector<Step> steps = best_path(word);
+  const auto steps = best_path(word, trie_, scores_, unknown_id_, unknown_score_);
   const size_t first = ids.size();
   for (size_t end = word.size(); end > 0;) {
     size_t begin = steps[end].begin;
-    const int64_t id = steps[end].id;
+    const int64_t id = steps[end].piece;
     if (id == unknown_id_) {
-      while (begin > 0 && steps[begin].id == unknown_id_) begin = steps[begin].begin;
+      while (begin > 0 && steps[begin].piece == unknown_id_) begin = steps[begin].begin;
       append_unknown(word.substr(begin, end - begin), ids);
     } else {
       ids.push_back(id);

@@ -23,12 +23,6 @@ class Unigram : public TokenModel {
   void encode(std::string_view word, std::vector<int64_t>& ids) const override;
 
  private:
-  struct Step {
-    int64_t id = -1;  // the piece that ends here on the best path; -1: none yet
-    double score = 0;
-    size_t begin = 0;
-  };
-  std::vector<Step> best_path(std::string_view word) const;
   // Appends what `text`, which no piece covers, becomes; last id first.
   void append_unknown(std::string_view text, std::vector<int64_t>& ids) const;
 
