@@ -12,7 +12,6 @@
 #include "configs/error.h"
 #include "data/error.h"
 #include "dist/error.h"
-#include "launch/start.h"
 #include "model/error.h"
 #include "trainer/error.h"
 #include "trainer/log.h"
@@ -90,7 +89,6 @@ int run_program(const std::function<void(std::shared_ptr<dist::Process>)>& body)
   try {
     process = std::make_shared<dist::Process>();
     trainer::set_up_log("", process->world_rank() == 0);
-    check_launcher(*process);
     body(process);
     process->finalize();
     return kDone;

@@ -1,6 +1,5 @@
 #include "launch/start.h"
 
-#include <cstdlib>
 #include <string>
 
 #include "configs/error.h"
@@ -8,15 +7,6 @@
 #include "trainer/log.h"
 
 namespace layalign::launch {
-
-void check_launcher(const dist::Process& process) {
-  // Set in the tasks of srun; under mpirun it counts mpirun's own helpers.
-  const char* tasks = std::getenv("SLURM_STEP_NUM_TASKS");
-  if (!tasks || std::atoi(tasks) < 2 || process.world_size() > 1 || std::getenv("OMPI_COMM_WORLD_SIZE")) return;
-  throw configs::ConfigError("Slurm started " + std::string(tasks) +
-                             " tasks, but MPI finds one: each would train the whole run by itself. Start them with srun --mpi=pmix "
-                             "(srun --mpi=list shows what this Slurm has), or with mpirun (launch/slurm/mpirun.sbatch)");
-}
 
 void check_world(const configs::RunConfig& config, int world) {
   const auto tensor = config.parallel.tensor;

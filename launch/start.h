@@ -7,10 +7,6 @@
 
 namespace layalign::launch {
 
-/// Refuses tasks of Slurm that do not know of each other: without PMIx each would train the whole run by itself.
-/// Errors: ConfigError with the command that is right.
-void check_launcher(const dist::Process& process);
-
 /// Refuses a number of ranks that parallel.tensor does not divide. Errors: ConfigError.
 void check_world(const configs::RunConfig& config, int world);
 

@@ -116,9 +116,9 @@ TEST_F(Stopping, ACheckpointIsMadeEverySoManyMinutes) {
 
 TEST_F(Stopping, TasksOfSlurmThatDoNotKnowOfEachOtherAreRefused) {
   auto command = program_command("layalign-train", 1, arguments("alone"));
-  command.insert(command.find("&& ") + 3, "SLURM_STEP_NUM_TASKS=4 ");
+  command.insert(command.find("&& ") + 3, "SLURM_NTASKS=4 SLURM_STEP_NUM_TASKS=4 ");
   const auto outcome = run_command(command);
-  EXPECT_EQ(outcome.code, 2) << outcome.output;
+  EXPECT_EQ(outcome.code, 70) << outcome.output;
   EXPECT_THAT(outcome.output, HasSubstr("srun --mpi=pmix"));
   EXPECT_FALSE(fs::exists(folder.path("alone")));
 }
