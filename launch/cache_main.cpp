@@ -14,6 +14,7 @@
 #include "launch/threads.h"
 #include "trainer/cache_build.h"
 #include "trainer/cached_models.h"
+#include "trainer/format.h"
 #include "trainer/log.h"
 #include "trainer/progress.h"
 
@@ -28,13 +29,6 @@ struct CacheArguments {
   bool dry_run = false;                // of build
   std::string folder;                  // of verify and info
 };
-
-template <class... Values>
-std::string format(const char* pattern, Values... values) {
-  char buffer[256];
-  std::snprintf(buffer, sizeof(buffer), pattern, values...);
-  return buffer;
-}
 
 /// `layalign-cache build`.
 class BuildCommand {
@@ -90,11 +84,10 @@ class BuildCommand {
 
   void report(const trainer::CacheBuildTimes& times, int ranks) const {
     const double share = times.total_s > 0 ? 100 * (times.total_s - times.encoder_s) / times.total_s : 0;
-    trainer::log_info(format("cache: built in %s; this rank of %d: %lld texts, %lld tokens, %.3f GiB, %.1f s in the encoder, "
-                             "%.1f %% of its time beside it",
-                             trainer::format_duration(times.total_s).c_str(), ranks, static_cast<long long>(times.texts),
-                             static_cast<long long>(times.tokens), static_cast<double>(times.bytes) / (1 << 30),
-                             times.encoder_s, share));
+    trainer::log_info(trainer::format(
+        "cache: built in %s; this rank of %d: %lld texts, %lld tokens, %.3f GiB, %.1f s in the encoder, %.1f %% of its time beside it",
+        trainer::format_duration(times.total_s).c_str(), ranks, static_cast<long long>(times.texts),
+        static_cast<long long>(times.tokens), static_cast<double>(times.bytes) / (1 << 30), times.encoder_s, share));
   }
 
   const CacheArguments& arguments_;
@@ -128,7 +121,7 @@ void info(const CacheArguments& arguments) {
   std::cout << "shards              " << cache.shards().size() << "\n"
             << "texts               " << cache.texts() << "\n"
             << "tokens              " << tokens << "\n"
-            << "bytes               " << bytes << format(" (%.3f GiB)", static_cast<double>(bytes) / (1 << 30)) << "\n";
+            << "bytes               " << bytes << trainer::format(" (%.3f GiB)", static_cast<double>(bytes) / (1 << 30)) << "\n";
 }
 
 /// `layalign-cache verify`: the ranks share the shards.

@@ -1,20 +1,16 @@
 #include "model/cached_encoder.h"
 
 #include <algorithm>
-#include <chrono>
 #include <optional>
 #include <unordered_set>
 
 #include "data/activation_cache/state_codec.h"
 #include "data/error.h"
+#include "model/clock.h"
 #include "model/error.h"
 
 namespace layalign::model {
 namespace {
-
-using Clock = std::chrono::steady_clock;
-
-double seconds_since(Clock::time_point start) { return std::chrono::duration<double>(Clock::now() - start).count(); }
 
 /// Where hidden_states[layer] lies in the blocks of a cache.
 int64_t plane_of(int64_t layer, const data::ActivationCache& cache) {

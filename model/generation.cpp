@@ -1,18 +1,14 @@
 #include "model/generation.h"
 
 #include <algorithm>
-#include <chrono>
 
 #include "model/attention.h"
+#include "model/clock.h"
 #include "model/key_value_cache.h"
 #include "model/shared_encoding.h"
 
 namespace layalign::model {
 namespace {
-
-using Clock = std::chrono::steady_clock;
-
-double seconds_since(Clock::time_point start) { return std::chrono::duration<double>(Clock::now() - start).count(); }
 
 KeyValueCache make_cache(const Llm& llm, int64_t layers, int64_t slots, at::Device device) {
   const auto& layer = llm.layer(0);

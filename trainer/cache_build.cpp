@@ -10,8 +10,10 @@
 #include "checkpoints_tools/hash.h"
 #include "data/activation_cache/state_codec.h"
 #include "data/error.h"
+#include "model/clock.h"
 #include "trainer/answering.h"
 #include "trainer/error.h"
+#include "trainer/format.h"
 #include "trainer/log.h"
 #include "trainer/progress.h"
 #include "trainer/stop.h"
@@ -20,7 +22,7 @@ namespace layalign::trainer {
 namespace {
 
 namespace fs = std::filesystem;
-using Clock = std::chrono::steady_clock;
+using model::Clock, model::seconds_since;
 
 /// Source tokens of one call of the encoder: enough to fill the machine, few enough to wait for a second or so.
 constexpr int64_t kBatchTokens = 2048;
@@ -28,16 +30,7 @@ constexpr std::chrono::seconds kReportEvery{10};
 /// A small corpus is cut into so many shards a rank, so that all ranks have work; but not into smaller ones than this.
 constexpr int64_t kShardsPerRank = 4, kSmallestShardBytes = int64_t{64} << 20;
 
-double seconds_since(Clock::time_point start) { return std::chrono::duration<double>(Clock::now() - start).count(); }
-
 double gigabytes(int64_t bytes) { return static_cast<double>(bytes) / (1 << 30); }
-
-template <class... Values>
-std::string format(const char* pattern, Values... values) {
-  char buffer[256];
-  std::snprintf(buffer, sizeof(buffer), pattern, values...);
-  return buffer;
-}
 
 /// The samples of all stages and benchmarks as one sequence.
 class Sources {

@@ -1,8 +1,8 @@
 #include "trainer/cache_choice.h"
 
-#include <cstdio>
 #include <nlohmann/json.hpp>
 
+#include "trainer/format.h"
 #include "trainer/log.h"
 
 namespace layalign::trainer {
@@ -15,9 +15,7 @@ constexpr model::CacheUse kCompute{.read = false, .compute = true, .add = false,
 constexpr model::CacheUse kRead{.read = true, .compute = true, .add = false, .timed = true};
 
 std::string microseconds(double seconds, double tokens) {
-  char text[32];
-  std::snprintf(text, sizeof text, "%.1f us", 1e6 * seconds / tokens);
-  return text;
+  return format("%.1f us", 1e6 * seconds / tokens);
 }
 
 }  // namespace

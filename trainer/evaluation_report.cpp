@@ -3,32 +3,26 @@
 #include <algorithm>
 #include <array>
 #include <cmath>
-#include <cstdio>
 #include <iterator>
 #include <stdexcept>
 #include <string_view>
+
+#include "trainer/format.h"
 
 namespace layalign::trainer {
 namespace {
 
 constexpr std::array<std::string_view, 3> kLowResource{"Bengali", "Thai", "Swahili"};
 
-template <class... Numbers>
-std::string formatted(const char* format, Numbers... numbers) {
-  std::array<char, 64> buffer;
-  std::snprintf(buffer.data(), buffer.size(), format, numbers...);
-  return buffer.data();
-}
-
-std::string percent(double accuracy) { return formatted("%.1f", 100 * accuracy); }
+std::string percent(double accuracy) { return format("%.1f", 100 * accuracy); }
 
 std::string interval_text(double accuracy, double samples) {
   const Interval interval = wilson_interval(accuracy, samples);
-  return formatted("%.1f - %.1f", interval.low, interval.high);
+  return format("%.1f - %.1f", interval.low, interval.high);
 }
 
 std::string rate_text(int64_t tokens, double seconds) {
-  return seconds > 0 ? formatted("%.1f", static_cast<double>(tokens) / seconds) : "-";
+  return seconds > 0 ? format("%.1f", static_cast<double>(tokens) / seconds) : "-";
 }
 
 /// Rows of cells as text: the first column to the left, the others to the right, two spaces between them.
@@ -206,8 +200,8 @@ std::string perplexity_table(const std::vector<PerplexityReport>& reports) {
   for (const PerplexityReport& report : reports) {
     rows[0].push_back(reports.size() == 1 ? "perplexity" : report.mode);
     for (size_t i = 0; i < report.languages.size(); ++i)
-      rows[i + 1].push_back(formatted("%.4g", report.languages[i].perplexity));
-    rows.back().push_back(formatted("%.4g", report.perplexity));
+      rows[i + 1].push_back(format("%.4g", report.languages[i].perplexity));
+    rows.back().push_back(format("%.4g", report.perplexity));
   }
   rows[0].push_back("label tokens");
   for (size_t i = 0; i < first.languages.size(); ++i)

@@ -4,6 +4,7 @@
 #include <cmath>
 #include <cstdio>
 
+#include "trainer/format.h"
 #include "trainer/log.h"
 
 namespace layalign::trainer {
@@ -11,13 +12,6 @@ namespace {
 
 constexpr std::chrono::milliseconds kRedrawInterval{100};
 constexpr int kWidestBar = 40, kNarrowestBar = 8;
-
-template <class... Values>
-std::string format(const char* pattern, Values... values) {
-  char buffer[160];
-  std::snprintf(buffer, sizeof(buffer), pattern, values...);
-  return buffer;
-}
 
 }  // namespace
 

@@ -1,9 +1,6 @@
 #include "trainer/training.h"
 
-#include <algorithm>
-#include <array>
 #include <cmath>
-#include <cstdio>
 #include <limits>
 #include <nlohmann/json.hpp>
 #include <utility>
@@ -13,8 +10,8 @@
 #include "configs/scalars.h"
 #include "dist/device.h"
 #include "dist/error.h"
-#include "trainer/answering.h"
 #include "trainer/error.h"
+#include "trainer/format.h"
 #include "trainer/log.h"
 #include "trainer/schedule.h"
 #include "trainer/stop.h"
@@ -23,10 +20,6 @@
 
 namespace layalign::trainer {
 namespace {
-
-double seconds_since(std::chrono::steady_clock::time_point start) {
-  return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
-}
 
 std::string accuracy_rule(const configs::EvalConfig& eval) {
   return nlohmann::json{{"tasks", eval.tasks},
@@ -170,8 +163,8 @@ void Training::share(const at::Tensor& target, const at::Tensor& value) const {
 }
 
 void Training::run() {
-  start_ = last_save_ = std::chrono::steady_clock::now();
-  if (any_rank_wants_to_stop()) {
+  start_ = last_save_ = model::Clock::now();
+  if (!agreed_reason_to_stop().empty()) {
     throw StoppedError("stopped while the models were loaded; " + folder_.output().string() +
                        " is as it was, the same command goes on from there");
   }
@@ -224,16 +217,14 @@ void Training::report_cache() const {
     log_warn("cache: " + std::to_string(traffic.damaged_texts) + " reads found damaged states and computed them again; "
              "layalign-cache verify names the shards");
   }
-  std::array<char, 160> text{};
-  std::snprintf(text.data(), text.size(), "cache: %lld texts read (%.1f MiB, waited %.1f s), %lld computed (%.1f s), %lld added",
-                static_cast<long long>(traffic.read_texts), static_cast<double>(traffic.read_bytes) / (1 << 20), traffic.read_s,
-                static_cast<long long>(traffic.computed_texts), traffic.compute_s, static_cast<long long>(traffic.added_texts));
-  log_info(text.data());
+  log_info(format("cache: %lld texts read (%.1f MiB, waited %.1f s), %lld computed (%.1f s), %lld added",
+                  static_cast<long long>(traffic.read_texts), static_cast<double>(traffic.read_bytes) / (1 << 20), traffic.read_s,
+                  static_cast<long long>(traffic.computed_texts), traffic.compute_s, static_cast<long long>(traffic.added_texts)));
 }
 
 StepMetrics Training::train_step(const PreparedStage& stage) {
   const auto& config = experiment_.config;
-  const auto start = std::chrono::steady_clock::now();
+  const auto start = model::Clock::now();
   const auto samples = next_samples_.empty() ? announced_samples(stage, steps_done_) : std::move(next_samples_);
   next_samples_.clear();
   if (steps_done_ + 1 < stage.total_steps) next_samples_ = announced_samples(stage, steps_done_ + 1);
@@ -249,7 +240,7 @@ StepMetrics Training::train_step(const PreparedStage& stage) {
   metrics.grad_norm = result.grad_norm;
   metrics.samples = static_cast<int64_t>(samples.size());
   metrics.label_tokens = result.label_tokens;
-  metrics.step_s = seconds_since(start);
+  metrics.step_s = model::seconds_since(start);
   metrics.tokens_per_s = static_cast<double>(result.llm_tokens) / metrics.step_s;
   metrics.samples_per_s = static_cast<double>(samples.size()) / metrics.step_s;
   metrics.peak_memory_bytes = result.peak_memory_bytes;
@@ -275,139 +266,35 @@ std::vector<data::Sample> Training::announced_samples(const PreparedStage& stage
 
 std::string Training::reason_to_stop() const {
   const auto& limit = experiment_.config.stop_after;
-  if (limit && is_first() && seconds_since(start_) >= static_cast<double>(limit->seconds)) {
+  if (limit && is_first() && model::seconds_since(start_) >= static_cast<double>(limit->seconds)) {
     return "stop_after: " + configs::format_duration(limit->seconds);
   }
   return asked_to_stop();
 }
 
-bool Training::any_rank_wants_to_stop() const {
-  if (!grid_.process) return !reason_to_stop().empty();
-  const auto reasons = grid_.process->all_gather(reason_to_stop());
-  return std::any_of(reasons.begin(), reasons.end(), [](const std::string& reason) { return !reason.empty(); });
+std::string Training::agreed_reason_to_stop() const {
+  if (!grid_.process) return reason_to_stop();
+  for (const auto& reason : grid_.process->all_gather(reason_to_stop())) {
+    if (!reason.empty()) return reason;
+  }
+  return "";
 }
 
 StepRequests Training::requests() const {
   const auto& minutes = experiment_.config.checkpoint.every_minutes;
   return {.stop = !reason_to_stop().empty(),
-          .save = minutes && is_first() && seconds_since(last_save_) >= 60 * *minutes};
+          .save = minutes && is_first() && model::seconds_since(last_save_) >= 60 * *minutes};
 }
 
 void Training::stop(const PreparedStage& stage, bool evaluation_due) {
   save(evaluation_due);
-  std::string reason = reason_to_stop();
-  if (grid_.process) {
-    for (const auto& other : grid_.process->all_gather(reason)) {
-      if (reason.empty()) reason = other;
-    }
-  }
-  throw StoppedError("stopped (" + reason + ") after step " + std::to_string(steps_done_) + " of " +
+  throw StoppedError("stopped (" + agreed_reason_to_stop() + ") after step " + std::to_string(steps_done_) + " of " +
                      std::to_string(stage.total_steps) + " of stage " + stage.config.name + "; everything is saved in " +
                      folder_.output().string() + ", the same command goes on from there");
 }
 
-Training::DueEvaluations Training::due_evaluations(const PreparedStage& stage) const {
-  const auto is_due = [&](const std::optional<int64_t>& every) {
-    return steps_done_ == stage.total_steps || (every && steps_done_ % *every == 0);
-  };
-  return {.perplexity = !stage.split.dev.empty() && is_due(stage.config.eval_every),
-          .benchmarks = !experiment_.benchmarks.empty() && is_due(experiment_.config.eval.every)};
-}
-
-bool Training::evaluate(const PreparedStage& stage, DueEvaluations due) {
-  const auto& eval = experiment_.config.eval;
-  const double best_perplexity_before = best_perplexity_;
-  bool best = false;
-  if (due.perplexity) {
-    const double perplexity = held_out_perplexity(stage);
-    if (perplexity < best_perplexity_) {
-      best_perplexity_ = perplexity;
-      best = best || eval.best == "perplexity";
-    }
-  }
-  if (due.benchmarks) {
-    const auto accuracy = score_benchmarks(stage);
-    if (!accuracy) {
-      best_perplexity_ = best_perplexity_before;
-      return false;
-    }
-    if (*accuracy > best_accuracy_) {
-      best_accuracy_ = *accuracy;
-      best = best || eval.best == "accuracy";
-    }
-  }
-  if (best && is_first()) save_trainables(folder_.best(stage_index_), trainables_->layout(), trainables_->masters());
-  return true;
-}
-
-double Training::held_out_perplexity(const PreparedStage& stage) {
-  const auto start = std::chrono::steady_clock::now();
-  const auto found = evaluate_perplexity(grid_, step_->models(), *stage.dataset, stage.split.dev, stage.config.micro_batch);
-  if (!std::isfinite(found.loss)) {
-    throw DivergedError("step " + std::to_string(steps_done_) + " of stage " + stage.config.name + ": the held-out loss is " +
-                        std::to_string(found.loss) + ". Lower lr, or use precision float32");
-  }
-  if (!is_first()) return found.perplexity;
-  EvaluationMetrics metrics;
-  metrics.stage = stage.config.name;
-  metrics.stage_index = stage_index_;
-  metrics.step = steps_done_;
-  metrics.loss = found.loss;
-  metrics.perplexity = found.perplexity;
-  metrics.samples = static_cast<int64_t>(stage.split.dev.size());
-  metrics.label_tokens = found.label_tokens;
-  metrics.best = found.perplexity < best_perplexity_;
-  metrics.evaluation_s = seconds_since(start);
-  metrics.language_perplexity = found.by_language;
-  evaluations_->append(metrics);
-  std::array<char, 96> text{};
-  std::snprintf(text.data(), text.size(), "step %lld  held-out perplexity %.4f%s", static_cast<long long>(steps_done_),
-                found.perplexity, metrics.best ? " (best so far)" : "");
-  log_info(text.data());
-  return found.perplexity;
-}
-
-std::optional<double> Training::score_benchmarks(const PreparedStage& stage) {
-  const auto& eval = experiment_.config.eval;
-  // The questions are no part of the corpora: in cache.mode read, those that are not cached are computed.
-  const auto use = models_.cache ? models_.cache->use() : model::CacheUse();
-  if (models_.cache) models_.cache->use().compute = true;
-  const Answering answering(grid_, experiment_, models_, *trainables_);
-  model::GenerationOptions options;
-  options.max_new_tokens = eval.max_new_tokens;
-  options.batch = eval.batch;
-  double sum = 0;
-  bool stopped = false;
-  for (const auto& benchmark : experiment_.benchmarks) {
-    stopped = any_rank_wants_to_stop();
-    if (stopped) break;
-    const auto start = std::chrono::steady_clock::now();
-    const auto found = score_benchmark(answering, grid_, benchmark.task, benchmark.items, experiment_, stage.config, options);
-    sum += found.mean;
-    if (!is_first()) continue;
-    BenchmarkMetrics metrics;
-    metrics.stage = stage.config.name;
-    metrics.stage_index = stage_index_;
-    metrics.step = steps_done_;
-    metrics.task = data::name_of(benchmark.task);
-    metrics.accuracy = found.mean;
-    metrics.questions = found.questions;
-    metrics.evaluation_s = seconds_since(start);
-    metrics.language_accuracy = found.by_language;
-    evaluations_->append(metrics);
-    std::array<char, 96> text{};
-    std::snprintf(text.data(), text.size(), "step %lld  %s accuracy %.1f %% of %lld questions",
-                  static_cast<long long>(steps_done_), metrics.task.c_str(), 100 * found.mean,
-                  static_cast<long long>(found.questions));
-    log_info(text.data());
-  }
-  if (models_.cache) models_.cache->use() = use;
-  if (stopped) return std::nullopt;
-  return sum / static_cast<double>(experiment_.benchmarks.size());
-}
-
 void Training::save(bool evaluation_due) {
-  last_save_ = std::chrono::steady_clock::now();
+  last_save_ = model::Clock::now();
   check_trainables();
   if (is_first()) save_state(evaluation_due);
   if (models_.cache) models_.cache->commit();  // behind the checkpoint: a full disk of the cache does not lose it
@@ -433,7 +320,7 @@ void Training::save_state(bool evaluation_due) {
   state.encoder_tokenizer_fingerprint = experiment_.encoder_tokenizer_fingerprint;
   state.llm_tokenizer_fingerprint = experiment_.llm_tokenizer_fingerprint;
   state.corpus_fingerprints = corpus_fingerprints();
-  state.elapsed_s = elapsed_before_s_ + seconds_since(start_);
+  state.elapsed_s = elapsed_before_s_ + model::seconds_since(start_);
   state.world_size = grid_.world_size;
   state.tp_size = grid_.tp_size;
   state.threads = threads_;

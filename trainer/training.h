@@ -1,11 +1,11 @@
 #pragma once
 
-#include <chrono>
 #include <limits>
 #include <optional>
 #include <string>
 
 #include "dist/process_grid.h"
+#include "model/clock.h"
 #include "model/layalign.h"
 #include "model/trainables.h"
 #include "trainer/cache_choice.h"
@@ -71,7 +71,8 @@ class Training {
   std::optional<double> score_benchmarks(const PreparedStage& stage);
   /// Why this rank wants to stop; empty: it does not.
   std::string reason_to_stop() const;
-  bool any_rank_wants_to_stop() const;
+  /// That of the first rank that has one; empty on all: none has. Collectives: one gather on the control channel.
+  std::string agreed_reason_to_stop() const;
   /// What this rank asks of all.
   StepRequests requests() const;
   /// Saves, with what is not evaluated yet. Errors: StoppedError.
@@ -105,7 +106,7 @@ class Training {
   double elapsed_before_s_ = 0;  // in the runs that this one resumes
   bool evaluation_due_ = false;  // a run that was stopped has left it to this one
   StepRequests asked_;           // of any rank, in the last step
-  std::chrono::steady_clock::time_point start_, last_save_;
+  model::Clock::time_point start_, last_save_;
 };
 
 }  // namespace layalign::trainer

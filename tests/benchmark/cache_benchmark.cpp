@@ -4,7 +4,6 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <chrono>
 #include <cstdlib>
 #include <iostream>
 #include <map>
@@ -12,6 +11,7 @@
 
 #include "configs/reader.h"
 #include "data/batch.h"
+#include "model/clock.h"
 #include "trainer/cached_models.h"
 #include "trainer/experiment.h"
 #include "trainer/frozen_models.h"
@@ -20,9 +20,7 @@
 namespace layalign {
 namespace {
 
-using Clock = std::chrono::steady_clock;
-
-double seconds_since(Clock::time_point start) { return std::chrono::duration<double>(Clock::now() - start).count(); }
+using model::Clock, model::seconds_since;
 
 double median(std::vector<double> values) {
   std::sort(values.begin(), values.end());
