@@ -74,7 +74,6 @@ class BuildCommand {
       if (grid.world_rank == 0 && !is_there) data::ActivationCache::create(folder_, form);
     });
     trainer::CacheBuildTimes times;
-    const StopSignals signals;
     together([&] { times = trainer::build_cache(experiment, form, plan, folder_, grid); });
     report(times, grid.world_size);
   }
@@ -165,6 +164,7 @@ int main(int argc, char** argv) {
   } catch (const CLI::ParseError& error) {
     return app.exit(error) == 0 ? kDone : kUsage;
   }
+  if (*build && !arguments.dry_run) catch_stop_signals();
   return run_program([&](std::shared_ptr<dist::Process> process) {
     if (*build) return BuildCommand(arguments, std::move(process)).run();
     if (*verify_command) return verify(arguments, *process);

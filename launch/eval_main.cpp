@@ -111,7 +111,6 @@ class EvalCommand {
       });
     }
     for (const auto& benchmark : plan_.benchmarks) {
-      const StopSignals signals;
       trainer::run_benchmark(answering, grid_, plan_.experiment, plan_.stage(), benchmark,
                              outputs ? &*outputs : nullptr);
       if (is_first()) scores.add(benchmark, *outputs);
@@ -157,6 +156,8 @@ class EvalCommand {
 int main(int argc, char** argv) {
   EvalArguments arguments;
   if (const auto code = arguments.parse(argc, argv)) return *code;
+  // An answer to a line or to token ids is not kept: there is nothing to save.
+  if (!arguments.has_task(kTextTask) && !arguments.has_task(kTokenIdsTask)) catch_stop_signals();
   return run_program([&](std::shared_ptr<dist::Process> process) { EvalCommand(arguments, std::move(process)).run(); });
 }
 

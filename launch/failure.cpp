@@ -92,6 +92,10 @@ int run_program(const std::function<void(std::shared_ptr<dist::Process>)>& body)
     body(process);
     process->finalize();
     return kDone;
+  } catch (const trainer::StoppedError& stopped) {  // every rank throws it alike
+    if (process->world_rank() == 0) trainer::log_warn(stopped.what());
+    process->finalize();
+    return kStopped;
   } catch (const AgreedFailure& failure) {
     if (process->world_rank() == 0) {
       failure.code() == kStopped ? trainer::log_warn(failure.what()) : trainer::log_error(failure.what());

@@ -16,15 +16,11 @@ void ask(int signal) {
 
 }  // namespace
 
-StopSignals::StopSignals() {
+void catch_stop_signals() {
   struct sigaction action {};
   action.sa_handler = ask;
   action.sa_flags = SA_RESTART;
   for (const int signal : kStopSignals) sigaction(signal, &action, nullptr);
-}
-
-StopSignals::~StopSignals() {
-  for (const int signal : kStopSignals) std::signal(signal, SIG_DFL);
 }
 
 }  // namespace layalign::launch

@@ -2,14 +2,8 @@
 
 namespace layalign::launch {
 
-/// While it lives, SIGTERM, SIGUSR1 and SIGINT only ask for a stop (trainer/stop.h), a second SIGINT ends the process at once.
-/// Outside they do what they always do.
-class StopSignals {
- public:
-  StopSignals();
-  ~StopSignals();
-  StopSignals(const StopSignals&) = delete;
-  StopSignals& operator=(const StopSignals&) = delete;
-};
+/// From here to the end of the process SIGTERM, SIGUSR1 and SIGINT only ask for a stop (trainer/stop.h); a second SIGINT ends it at
+/// once. Called before MPI starts, so that a signal that comes early is not lost either.
+void catch_stop_signals();
 
 }  // namespace layalign::launch

@@ -16,7 +16,6 @@
 #include "trainer/log.h"
 #include "trainer/plan_report.h"
 #include "trainer/run_folder.h"
-#include "trainer/stop.h"
 #include "trainer/summary.h"
 #include "trainer/training.h"
 
@@ -79,7 +78,6 @@ class TrainCommand {
   }
 
   void train(int64_t threads) {
-    const StopSignals signals;
     for (const auto& line : trainer::plan_lines(experiment_, grid_, threads)) trainer::log_info(line);
     trainer::Training training(grid_, experiment_, threads, [&](const auto& piece) { together(piece); });
     training.load();
@@ -96,10 +94,8 @@ class TrainCommand {
     training.restore();
     try {
       training.run();
-    } catch (const trainer::DivergedError& error) {  // every rank throws these two alike
+    } catch (const trainer::DivergedError& error) {  // every rank throws it alike
       throw AgreedFailure(error.what(), kDiverged);
-    } catch (const trainer::StoppedError& error) {
-      throw AgreedFailure(error.what(), kStopped);
     }
     if (grid_.world_rank == 0) std::cout << trainer::summary_text(folder, trainer::summarize_run(folder)) << std::flush;
   }
@@ -132,6 +128,7 @@ int main(int argc, char** argv) {
     std::cout << configs::help_text();
     return kDone;
   }
+  if (!arguments.dry_run) catch_stop_signals();
   return run_program([&](std::shared_ptr<dist::Process> process) { TrainCommand(arguments, std::move(process)).run(); });
 }
 

@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <array>
 #include <nlohmann/json.hpp>
-#include <numeric>
 
 #include "data/tokenizer.h"
 #include "trainer/evaluation_report.h"
@@ -16,9 +15,8 @@ namespace {
 constexpr std::array<std::pair<AnswerMode, std::string_view>, 3> kModes{
     {{AnswerMode::kLlm, "llm"}, {AnswerMode::kMapping, "mapping"}, {AnswerMode::kLayAlign, "layalign"}}};
 
-/// Several data-parallel ranks hand their answers over after so many rounds of a batch: often enough that an evaluation
-/// that is stopped has lost little.
-constexpr int64_t kRoundsBetweenGathers = 8;
+/// Data-parallel ranks hand their answers over after so many batches: often enough that an evaluation that is stopped has lost little.
+constexpr int64_t kBatchesInARound = 8;
 
 /// Index, ids and seconds, as they are sent.
 using Answers = std::vector<std::tuple<int64_t, std::vector<int64_t>, double>>;
@@ -57,25 +55,26 @@ model::LayAlign Answering::parts(AnswerMode mode) const {
           model::Recompute::kNone};
 }
 
-void Answering::run(AnswerMode mode, std::span<const data::Sample> samples, const model::GenerationOptions& options,
-                    const Answered& answered, std::span<const uint64_t> draw_keys) const {
+bool Answering::run(AnswerMode mode, std::span<const data::Sample> samples, const model::GenerationOptions& options,
+                    const Answered& answered, std::span<const uint64_t> draw_keys, const std::function<bool()>& leave) const {
   const auto layalign = parts(mode);
   const auto layers = mode == AnswerMode::kLayAlign ? experiment_.encoder_layers : std::vector<int64_t>();
   const model::Generator generator(layalign, *models_.encoder, layers, grid_.tp, grid_.device);
   const auto size = static_cast<int64_t>(samples.size());
-  if (grid_.dp_size == 1) {
-    std::vector<int64_t> all(size);
-    std::iota(all.begin(), all.end(), 0);
-    const auto on_first = [&](int64_t index, const model::Continuation& made) {
-      if (grid_.world_rank == 0) answered(index, made);
-    };
-    return generator.run(samples, all, options, on_first, draw_keys);
-  }
-  const int64_t round = kRoundsBetweenGathers * options.batch * grid_.dp_size;
+  const bool at_once = grid_.dp_size == 1 && !leave;
+  const int64_t round = at_once ? size : kBatchesInARound * options.batch * grid_.dp_size;
   for (int64_t begin = 0; begin < size; begin += round) {
+    if (leave && leave()) return false;
     const auto part = samples.subspan(begin, std::min(round, size - begin));
     auto mine = deal_samples(part, grid_.dp_size)[grid_.dp_rank];
     for (int64_t& index : mine) index += begin;
+    if (grid_.dp_size == 1) {
+      const auto on_first = [&](int64_t index, const model::Continuation& made) {
+        if (grid_.world_rank == 0) answered(index, made);
+      };
+      generator.run(samples, mine, options, on_first, draw_keys);
+      continue;
+    }
     Answers answers;
     const auto keep = [&](int64_t index, const model::Continuation& made) {
       if (grid_.tp_rank == 0) answers.emplace_back(index, made.ids, made.seconds / grid_.dp_size);
@@ -88,6 +87,7 @@ void Answering::run(AnswerMode mode, std::span<const data::Sample> samples, cons
         answered(index, {ids, seconds});
     }
   }
+  return true;
 }
 
 Accuracy accuracy_of(data::EvaluationTask task, const std::vector<data::EvaluationItem>& items,
@@ -115,15 +115,17 @@ Accuracy accuracy_of(data::EvaluationTask task, const std::vector<data::Evaluati
   return accuracy;
 }
 
-Accuracy score_benchmark(const Answering& answering, const dist::ProcessGrid& grid, data::EvaluationTask task,
-                         const std::vector<data::EvaluationItem>& items, const Experiment& experiment,
-                         const configs::StageConfig& stage, const model::GenerationOptions& options) {
+std::optional<Accuracy> score_benchmark(const Answering& answering, const dist::ProcessGrid& grid, data::EvaluationTask task,
+                                        const std::vector<data::EvaluationItem>& items, const Experiment& experiment,
+                                        const configs::StageConfig& stage, const model::GenerationOptions& options,
+                                        const std::function<bool()>& leave) {
   std::vector<data::Sample> samples;
   for (const auto& item : items) samples.push_back(question_sample(item, experiment.vocabulary, stage, stage.prompt));
   std::vector<int64_t> right(items.size(), 0);
-  answering.run(AnswerMode::kLayAlign, samples, options, [&](int64_t index, const model::Continuation& made) {
+  const auto judge = [&](int64_t index, const model::Continuation& made) {
     right[index] = score(task, items[index].answer, experiment.vocabulary.llm->decode(made.ids)).correct;
-  });
+  };
+  if (!answering.run(AnswerMode::kLayAlign, samples, options, judge, /*draw_keys=*/{}, leave)) return std::nullopt;
   if (grid.process) {
     right = nlohmann::json::parse(grid.process->broadcast(nlohmann::json(right).dump(), 0)).get<std::vector<int64_t>>();
   }

@@ -48,10 +48,12 @@ class Answering {
 
   /// Generates for `samples`, the same on every rank; they are dealt to the data-parallel ranks. `draw_keys`: as in
   /// Generator::run.
-  /// Collectives: those of generation on tp; gathers on the control channel where there are several data-parallel
-  /// ranks.
-  void run(AnswerMode mode, std::span<const data::Sample> samples, const model::GenerationOptions& options,
-           const Answered& answered, std::span<const uint64_t> draw_keys = {}) const;
+  /// `leave`: asked on every rank before each round of a few batches, and answered alike; true ends it, with all rounds before
+  /// answered. Without it a single data-parallel rank makes one round of all.
+  /// False where it was left. Collectives: those of generation on tp; gathers on the control channel where there are several
+  /// data-parallel ranks.
+  bool run(AnswerMode mode, std::span<const data::Sample> samples, const model::GenerationOptions& options,
+           const Answered& answered, std::span<const uint64_t> draw_keys = {}, const std::function<bool()>& leave = {}) const;
 
   /// The system with the parts of a mode.
   model::LayAlign parts(AnswerMode mode) const;
@@ -74,10 +76,11 @@ struct Accuracy {
 Accuracy accuracy_of(data::EvaluationTask task, const std::vector<data::EvaluationItem>& items,
                      const std::vector<int64_t>& right);
 
-/// Answers and scores a benchmark, the same result on every rank.
+/// Answers and scores a benchmark, the same result on every rank; nothing where `leave`, as in Answering::run, ended it.
 /// Collectives: those of `run`; one broadcast on the control channel.
-Accuracy score_benchmark(const Answering& answering, const dist::ProcessGrid& grid, data::EvaluationTask task,
-                         const std::vector<data::EvaluationItem>& items, const Experiment& experiment,
-                         const configs::StageConfig& stage, const model::GenerationOptions& options);
+std::optional<Accuracy> score_benchmark(const Answering& answering, const dist::ProcessGrid& grid, data::EvaluationTask task,
+                                        const std::vector<data::EvaluationItem>& items, const Experiment& experiment,
+                                        const configs::StageConfig& stage, const model::GenerationOptions& options,
+                                        const std::function<bool()>& leave);
 
 }  // namespace layalign::trainer

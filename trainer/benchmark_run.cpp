@@ -7,8 +7,8 @@
 #include "checkpoints_tools/hash.h"
 #include "data/tokenizer.h"
 #include "trainer/log.h"
-#include "trainer/stop.h"
 #include "trainer/progress.h"
+#include "trainer/stop.h"
 
 namespace layalign::trainer {
 namespace {
@@ -105,11 +105,12 @@ void run_benchmark(const Answering& answering, const dist::ProcessGrid& grid, co
       outputs->append(key_of(plan.task, name_of(mode), plan.items[open[index]]),
                       {experiment.vocabulary.llm->decode(made.ids), tokens, made.seconds});
       progress.answered(tokens);
-      if (asked_to_stop().empty()) return;
-      outputs->sync();
-      leave_if_asked_to_stop();
     };
-    answering.run(mode, samples, plan.generation, keep, draw_keys);
+    std::string reason;
+    const auto leave = [&] { return !(reason = agreed_reason(asked_to_stop(), grid.process.get())).empty(); };
+    if (answering.run(mode, samples, plan.generation, keep, draw_keys, leave)) continue;
+    if (outputs) outputs->sync();
+    throw StoppedError("stopped (" + reason + "); the answers so far are kept, the same command goes on from there");
   }
   if (outputs) outputs->sync();
 }

@@ -25,8 +25,8 @@ bool reads_prompt(AnswerMode mode, const configs::StageConfig& stage);
 uint64_t draw_key(data::EvaluationTask task, const data::EvaluationItem& item);
 
 /// Answers every question that `outputs` does not hold yet, and shows how it advances. `outputs` is on the first rank
-/// and null on the others. Collectives: those of Answering::run; broadcasts on the control channel. Errors: IoError on
-/// the first rank.
+/// and null on the others. Collectives: those of Answering::run; broadcasts on the control channel, gathers before every round.
+/// Errors: IoError on the first rank; StoppedError on every rank where one was asked to stop.
 void run_benchmark(const Answering& answering, const dist::ProcessGrid& grid, const Experiment& experiment,
                    const configs::StageConfig& stage, const BenchmarkPlan& plan, EvaluationOutputs* outputs);
 

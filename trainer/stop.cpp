@@ -1,11 +1,14 @@
 #include "trainer/stop.h"
 
-#include <string.h>  // sigabbrev_np
-
 #include <atomic>
+#include <csignal>
+
+#include "model/clock.h"
 
 namespace layalign::trainer {
 namespace {
+
+const auto process_start = model::Clock::now();
 
 std::atomic<int> asked{0};
 static_assert(std::atomic<int>::is_always_lock_free);  // a signal handler writes it
@@ -15,10 +18,23 @@ static_assert(std::atomic<int>::is_always_lock_free);  // a signal handler write
 void ask_to_stop(int signal) noexcept { asked = signal; }
 
 std::string asked_to_stop() {
-  const int signal = asked;
-  if (signal == 0) return "";
-  const char* name = ::sigabbrev_np(signal);
-  return name ? std::string("SIG") + name : "signal " + std::to_string(signal);
+  switch (const int signal = asked) {
+    case 0: return "";
+    case SIGTERM: return "SIGTERM";
+    case SIGINT: return "SIGINT";
+    case SIGUSR1: return "SIGUSR1";
+    default: return "signal " + std::to_string(signal);
+  }
+}
+
+double process_age_s() { return model::seconds_since(process_start); }
+
+std::string agreed_reason(const std::string& mine, const dist::Process* process) {
+  if (!process) return mine;
+  for (const auto& reason : process->all_gather(mine)) {
+    if (!reason.empty()) return reason;
+  }
+  return "";
 }
 
 void leave_if_asked_to_stop() {

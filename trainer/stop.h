@@ -3,6 +3,8 @@
 #include <stdexcept>
 #include <string>
 
+#include "dist/process.h"
+
 namespace layalign::trainer {
 
 /// What was asked of this process: to end soon, with all it has done saved. Exit code 75: the same command goes on.
@@ -17,7 +19,14 @@ void ask_to_stop(int signal) noexcept;
 /// The name of the signal that asked; empty: nobody did.
 std::string asked_to_stop();
 
-/// Errors: StoppedError, where somebody asked.
+/// Seconds since this process began.
+double process_age_s();
+
+/// The first of the ranks' reasons that is not empty; "" where all are. Collectives: one gather on the control channel of `process`,
+/// which is null in a world of one.
+std::string agreed_reason(const std::string& mine, const dist::Process* process);
+
+/// Errors: StoppedError, where somebody asked this process.
 void leave_if_asked_to_stop();
 
 }  // namespace layalign::trainer

@@ -266,19 +266,13 @@ std::vector<data::Sample> Training::announced_samples(const PreparedStage& stage
 
 std::string Training::reason_to_stop() const {
   const auto& limit = experiment_.config.stop_after;
-  if (limit && is_first() && model::seconds_since(start_) >= static_cast<double>(limit->seconds)) {
+  if (limit && is_first() && process_age_s() >= static_cast<double>(limit->seconds)) {
     return "stop_after: " + configs::format_duration(limit->seconds);
   }
   return asked_to_stop();
 }
 
-std::string Training::agreed_reason_to_stop() const {
-  if (!grid_.process) return reason_to_stop();
-  for (const auto& reason : grid_.process->all_gather(reason_to_stop())) {
-    if (!reason.empty()) return reason;
-  }
-  return "";
-}
+std::string Training::agreed_reason_to_stop() const { return agreed_reason(reason_to_stop(), grid_.process.get()); }
 
 StepRequests Training::requests() const {
   const auto& minutes = experiment_.config.checkpoint.every_minutes;

@@ -21,6 +21,7 @@ Training::DueEvaluations Training::due_evaluations(const PreparedStage& stage) c
 
 bool Training::evaluate(const PreparedStage& stage, DueEvaluations due) {
   const auto& eval = experiment_.config.eval;
+  if (due.benchmarks) save(/*evaluation_due=*/true);  // they may take long: whatever ends the run meanwhile loses no step
   const double best_perplexity_before = best_perplexity_;
   bool best = false;
   if (due.perplexity) {
@@ -79,27 +80,28 @@ std::optional<double> Training::score_benchmarks(const PreparedStage& stage) {
   model::GenerationOptions options;
   options.max_new_tokens = eval.max_new_tokens;
   options.batch = eval.batch;
+  const auto leave = [&] { return !agreed_reason_to_stop().empty(); };
   double sum = 0;
   bool stopped = false;
   for (const auto& benchmark : experiment_.benchmarks) {
-    stopped = !agreed_reason_to_stop().empty();
-    if (stopped) break;
     const auto start = model::Clock::now();
-    const auto found = score_benchmark(answering, grid_, benchmark.task, benchmark.items, experiment_, stage.config, options);
-    sum += found.mean;
+    const auto found = score_benchmark(answering, grid_, benchmark.task, benchmark.items, experiment_, stage.config, options, leave);
+    stopped = !found;
+    if (stopped) break;
+    sum += found->mean;
     if (!is_first()) continue;
     BenchmarkMetrics metrics;
     metrics.stage = stage.config.name;
     metrics.stage_index = stage_index_;
     metrics.step = steps_done_;
     metrics.task = data::name_of(benchmark.task);
-    metrics.accuracy = found.mean;
-    metrics.questions = found.questions;
+    metrics.accuracy = found->mean;
+    metrics.questions = found->questions;
     metrics.evaluation_s = model::seconds_since(start);
-    metrics.language_accuracy = found.by_language;
+    metrics.language_accuracy = found->by_language;
     evaluations_->append(metrics);
     log_info(format("step %lld  %s accuracy %.1f %% of %lld questions", static_cast<long long>(steps_done_), metrics.task.c_str(),
-                    100 * found.mean, static_cast<long long>(found.questions)));
+                    100 * found->mean, static_cast<long long>(found->questions)));
   }
   if (models_.cache) models_.cache->use() = use;
   if (stopped) return std::nullopt;

@@ -23,6 +23,7 @@ using checkpoints_tools::CheckpointError;
 using Json = nlohmann::ordered_json;
 
 constexpr int64_t kFormatVersion = 3;
+constexpr int64_t kOldestReadable = 2;  // had no evaluation_due
 constexpr const char* kOptimizer = "optimizer.safetensors";
 constexpr const char* kState = "state.json";
 constexpr const char* kManifest = "manifest.json";
@@ -85,7 +86,7 @@ TrainingState parse_state(const nlohmann::json& json) {
   if (!json.at("best_perplexity").is_null()) state.best_perplexity = json.at("best_perplexity").get<double>();
   state.accuracy_rule = json.at("accuracy_rule").get<std::string>();
   state.cache_choice = json.at("cache_choice").get<std::string>();
-  state.evaluation_due = json.at("evaluation_due").get<bool>();
+  state.evaluation_due = json.value("evaluation_due", false);
   state.elapsed_s = json.at("elapsed_s").get<double>();
   state.encoder_fingerprint = json.at("encoder_fingerprint").get<std::string>();
   state.llm_fingerprint = json.at("llm_fingerprint").get<std::string>();
@@ -101,13 +102,20 @@ TrainingState parse_state(const nlohmann::json& json) {
   return state;
 }
 
-/// A JSON file of a step folder, its version checked.
 nlohmann::json read_json(const fs::path& path) {
-  const nlohmann::json json = configs::parse_json(configs::read_text_file(path), path.string());
+  return configs::parse_json(configs::read_text_file(path), path.string());
+}
+
+/// The state's JSON, whose bytes are those of the manifest.
+nlohmann::json read_state(const fs::path& path, int64_t manifest_version) {
+  const nlohmann::json json = read_json(path);
   const auto version = json.at("format_version").get<int64_t>();
-  if (version != kFormatVersion)
-    throw CheckpointError(path.string() + ": expected format_version " + std::to_string(kFormatVersion) + ", got " +
-                          std::to_string(version) + "; it was written by another version of layalign");
+  if (version != manifest_version) throw CheckpointError(path.string() + ": is of another format_version than " + kManifest);
+  if (version < kOldestReadable || version > kFormatVersion) {
+    throw OtherVersionError(path.string() + ": was written by another version of layalign (format_version " +
+                            std::to_string(version) + ", this one reads " + std::to_string(kOldestReadable) + " to " +
+                            std::to_string(kFormatVersion) + "); go on with that version, or choose another output");
+  }
   return json;
 }
 
@@ -122,12 +130,14 @@ std::string manifest_text(const fs::path& folder) {
   return Json{{"format_version", kFormatVersion}, {"files", files}}.dump(2) + "\n";
 }
 
-void verify_manifest(const fs::path& folder) {
+/// Returns its version.
+int64_t verify_manifest(const fs::path& folder) {
   const nlohmann::json manifest = read_json(folder / kManifest);
   for (const char* name : kFiles) {
     const std::string wrong = checkpoints_tools::manifest_mismatch(folder / name, manifest.at("files").at(name));
     if (!wrong.empty()) throw CheckpointError((folder / name).string() + ": " + wrong);
   }
+  return manifest.at("format_version").get<int64_t>();
 }
 
 /// Removes a step folder so that a crash in between leaves no half of it under its name.
@@ -177,8 +187,8 @@ void save_training_state(const fs::path& stage_folder, const TrainingState& stat
 
 TrainingState load_training_state(const fs::path& step_folder) {
   try {
-    verify_manifest(step_folder);
-    TrainingState state = parse_state(read_json(step_folder / kState));
+    const int64_t version = verify_manifest(step_folder);
+    TrainingState state = parse_state(read_state(step_folder / kState, version));
     state.masters = load_trainables(step_folder / RunFolder::kTrainables, state.layout);
     const at::Tensor moments = load_trainables(step_folder / kOptimizer, moments_layout(state.layout));
     state.exp_avg = moments.narrow(0, 0, state.masters.numel()).clone();
@@ -198,14 +208,21 @@ TrainingState load_training_state(const fs::path& step_folder) {
 
 std::optional<TrainingState> newest_training_state(const std::vector<fs::path>& stage_folders,
                                                    std::vector<std::string>* warnings) {
+  std::string damaged;
   for (auto stage = stage_folders.rbegin(); stage != stage_folders.rend(); ++stage) {
     for (const auto& [step, folder] : as_io_error([&] { return step_folders(*stage); })) {
       try {
         return load_training_state(folder);
+      } catch (const OtherVersionError&) {
+        throw;  // it is whole: older ones would lose what it holds
       } catch (const CheckpointError& error) {
         if (warnings != nullptr) warnings->push_back(folder.string() + " is damaged and passed over: " + error.what());
+        damaged += "\n  " + folder.string();
       }
     }
+  }
+  if (!damaged.empty()) {
+    throw CheckpointError("all checkpoints of this run are damaged; remove them to begin anew, or choose another output:" + damaged);
   }
   return std::nullopt;
 }

@@ -11,6 +11,7 @@
 #include <string>
 #include <vector>
 
+#include "checkpoints_tools/error.h"
 #include "trainer/trainables_file.h"
 
 namespace layalign::trainer {
@@ -55,12 +56,20 @@ std::map<int64_t, std::filesystem::path, std::greater<>> step_folders(const std:
 /// Errors: IoError with the path; earlier states are then untouched.
 void save_training_state(const std::filesystem::path& stage_folder, const TrainingState& state, int64_t keep);
 
+/// A checkpoint that is whole, but of a format_version that this program does not read.
+class OtherVersionError : public checkpoints_tools::CheckpointError {
+ public:
+  using CheckpointError::CheckpointError;
+};
+
 /// Reads a step folder after comparing every file with the manifest.
-/// Errors: CheckpointError naming the file and what is wrong with it.
+/// Errors: CheckpointError naming the file and what is wrong with it; OtherVersionError.
 TrainingState load_training_state(const std::filesystem::path& step_folder);
 
 /// The newest state that is whole, from the last stage backwards; nothing where there is none. Folders that are damaged
 /// are passed over, each with a line in `warnings`.
+/// Errors: OtherVersionError, where the newest that is whole is of another version; CheckpointError where all are damaged: a run
+/// that began anew would remove them.
 std::optional<TrainingState> newest_training_state(const std::vector<std::filesystem::path>& stage_folders,
                                                    std::vector<std::string>* warnings);
 

@@ -42,13 +42,28 @@ class Stopping : public testing::Test {
     return std::count(lines.begin(), lines.end(), '\n');
   }
   std::string trained(const std::string& name) const { return read_file(folder.path(name) / "1-only/trainables.safetensors"); }
-  /// Starts a run and sends a signal to the process that was started (mpirun, for several ranks) once it has done some steps.
+  /// Starts a program, waits until the shell's `condition` holds, and sends what `strike` says: a shell's command, in which $run is
+  /// the process that was started: the program, or mpirun for several ranks. The outcome is that of the program.
+  static Outcome struck(const std::string& program, int ranks, const std::string& arguments, const std::string& condition,
+                        const std::string& strike) {
+    auto command = program_command(program, ranks, arguments);
+    command.insert(command.find("&& ") + 3, "exec ");
+    return run_command("(" + command + ") & run=$!; until " + condition + " || ! kill -0 $run; do sleep 0.02; done; " + strike +
+                       "; wait $run");
+  }
+  /// A training run that gets a signal after its first steps.
   Outcome signalled(int ranks, const std::string& signal, const std::string& more) const {
-    const auto lines = (folder.path("stopped") / "metrics.jsonl").string();
-    auto command = program_command("layalign-train", ranks, more);
-    command.insert(command.find("&& ") + 3, "exec ");  // the process that gets the signal is the program itself
-    return run_command("(" + command + ") & run=$!; until [ -s " + lines + " ] || ! kill -0 $run; do sleep 0.02; done; sleep 0.2; kill -" +
-                       signal + " $run; wait $run");
+    return struck("layalign-train", ranks, more, "[ -s " + (folder.path("stopped") / "metrics.jsonl").string() + " ]",
+                  "kill -" + signal + " $run");
+  }
+  void expect_goes_on_as(const std::string& whole, int ranks, const std::string& more) const {
+    EXPECT_LT(steps("stopped"), kSteps);
+    const auto resumed = train(ranks, arguments("stopped", more));
+    ASSERT_EQ(resumed.code, 0) << resumed.output;
+    EXPECT_EQ(steps("stopped"), kSteps);
+    EXPECT_EQ(trained("stopped"), trained(whole));
+    const auto evaluations = read_file(folder.path("stopped") / "evaluations.jsonl");
+    EXPECT_EQ(std::count(evaluations.begin(), evaluations.end(), '\n'), kSteps) << "each once, also that of the step it stopped after";
   }
 
   WorkFolder folder;
@@ -63,20 +78,30 @@ TEST_F(Stopping, ASignalledRunIsSavedAndGoesOnBitByBit) {
     EXPECT_EQ(stopped.code, kSaved) << stopped.output;
     EXPECT_THAT(stopped.output, HasSubstr("stopped (SIG" + std::string(signal) + ") after step"));
     EXPECT_THAT(stopped.output, HasSubstr("the same command goes on"));
-    EXPECT_LT(steps("stopped"), kSteps);
     EXPECT_FALSE(fs::exists(folder.path("stopped") / "1-only/trainables.safetensors"));
-
-    const auto resumed = train(ranks, arguments("stopped", more));
-    ASSERT_EQ(resumed.code, 0) << resumed.output;
-    EXPECT_THAT(resumed.output, HasSubstr("resuming after step"));
-    EXPECT_EQ(steps("stopped"), kSteps);
-    EXPECT_EQ(trained("stopped"), trained("whole")) << ranks << " ranks, SIG" << signal;
+    expect_goes_on_as("whole", ranks, more);
     const auto best = [&](const char* name) { return read_file(folder.path(name) / "1-only/best.safetensors"); };
     EXPECT_EQ(best("stopped"), best("whole"));
-    const auto evaluations = read_file(folder.path("stopped") / "evaluations.jsonl");
-    EXPECT_EQ(std::count(evaluations.begin(), evaluations.end(), '\n'), kSteps) << "each once, also that of the step it stopped after";
     for (const char* name : {"whole", "stopped"}) fs::remove_all(folder.path(name));
   }
+}
+
+TEST_F(Stopping, MpirunThatIsEndedLosesNoStepThatWasSaved) {
+  const std::string more = "--set parallel.tensor=2 --set checkpoint.every=10";
+  ASSERT_EQ(train(2, arguments("whole", more)).code, 0);
+  // mpirun passes it on and ends the ranks soon after, with a status of its own, whether they have saved themselves or not.
+  EXPECT_NE(signalled(2, "TERM", arguments("stopped", more)).code, 0);
+  expect_goes_on_as("whole", 2, more);
+}
+
+TEST_F(Stopping, OneRankThatIsSignalledStopsAll) {
+  ASSERT_EQ(train(2, arguments("whole")).code, 0);  // two data-parallel ranks
+  const auto outcome = struck("layalign-train", 2, arguments("stopped"),
+                              "[ -s " + (folder.path("stopped") / "metrics.jsonl").string() + " ]",
+                              "kill -TERM $(pgrep -P $run -x layalign-train | tail -n 1)");
+  EXPECT_EQ(outcome.code, kSaved) << outcome.output;
+  EXPECT_THAT(outcome.output, HasSubstr("stopped (SIGTERM) after step"));
+  expect_goes_on_as("whole", 2, "");
 }
 
 TEST_F(Stopping, ASignalWhileTheModelsAreLoadedEndsWithTheSameCode) {
@@ -93,25 +118,105 @@ TEST_F(Stopping, ASignalWhileTheModelsAreLoadedEndsWithTheSameCode) {
 
 TEST_F(Stopping, TheClockStopsARunWhichGoesOnUntilItIsDone) {
   replace_in_file(config, "epochs: 80", "epochs: 5000");
-  const auto first = train(1, arguments("clock", "--set stop_after=1s"));
+  const auto first = train(1, arguments("clock", "--set stop_after=3s"));
   EXPECT_EQ(first.code, kSaved) << first.output;
-  EXPECT_THAT(first.output, HasSubstr("stop_after: 1s"));
+  EXPECT_THAT(first.output, HasSubstr("stop_after: 3s"));
   const auto before = steps("clock");
   EXPECT_GT(before, 0);
-  const auto second = train(1, arguments("clock", "--set stop_after=2s"));  // may differ from start to start
+  const auto second = train(1, arguments("clock", "--set stop_after=4s"));  // may differ from start to start
   EXPECT_EQ(second.code, kSaved) << second.output;
   EXPECT_GT(steps("clock"), before);
 }
 
 TEST_F(Stopping, ACheckpointIsMadeEverySoManyMinutes) {
   replace_in_file(config, "epochs: 80", "epochs: 5000");
-  const auto outcome = train(1, arguments("minutes", "--set stop_after=2s --set checkpoint.every_minutes=0.01"));
+  const auto outcome = train(1, arguments("minutes", "--set stop_after=4s --set checkpoint.every_minutes=0.01"));
   EXPECT_EQ(outcome.code, kSaved) << outcome.output;
   int64_t checkpoints = 0;
   for (const auto& entry : fs::directory_iterator(folder.path("minutes") / "1-only")) {
     checkpoints += entry.path().filename().string().starts_with("step-");
   }
-  EXPECT_GE(checkpoints, 3);  // at 0.6 s, at 1.2 s, and when it stopped
+  EXPECT_GE(checkpoints, 3);  // every 0.6 s, and when it stopped
+}
+
+/// On the miniature, whose evaluations take some seconds.
+class StoppingMiniature : public Stopping {
+ protected:
+  void SetUp() override {
+    const std::string models = LAYALIGN_SOURCE_DIR "/tests/miniature/models/";
+    const std::string texts = LAYALIGN_SOURCE_DIR "/tests/miniature/data", data = folder.path("data").string();
+    fs::create_directory(data);
+    fs::create_directory_symlink(texts, data + "/evaluation");
+    fs::create_directory_symlink(texts + "/msvamp", data + "/msvamp");
+    config = folder
+                 .write("run.yaml", "model: {encoder: " + models + "encoder, llm: " + models + "llm}\ndata: {root: " + data +
+                                        "}\nparallel: {device: cpu, threads: 1}\ncache: {path: " + folder.path("cache").string() +
+                                        ", shard_bytes: 4MiB}\nstages:\n  - {name: only, corpus: {format: msvamp, languages: [English, Thai]}, prompt: "
+                                        "true, max_steps: 4, global_batch: 4, dev_size: 3, max_target_tokens: 600}\neval: {tasks: [msvamp], "
+                                        "languages: [English, Thai], limit: 24, max_new_tokens: 60, batch: 1, best: accuracy, every: 2}\n")
+                 .string();
+  }
+};
+
+TEST_F(StoppingMiniature, ARunThatIsStoppedInABenchmarkScoresItAgain) {
+  ASSERT_EQ(train(1, arguments("whole")).code, 0);
+  const auto outcome = struck("layalign-train", 1, arguments("stopped"),
+                              "[ -d " + (folder.path("stopped") / "1-only/step-00000002").string() + " ]", "kill -TERM $run");
+  EXPECT_EQ(outcome.code, kSaved) << outcome.output;
+  EXPECT_EQ(steps("stopped"), 2);
+  EXPECT_FALSE(fs::exists(folder.path("stopped") / "1-only/best.safetensors"));
+  const auto resumed = train(1, arguments("stopped"));
+  ASSERT_EQ(resumed.code, 0) << resumed.output;
+  for (const char* file : {"1-only/trainables.safetensors", "1-only/best.safetensors"}) {
+    EXPECT_EQ(read_file(folder.path("stopped") / file), read_file(folder.path("whole") / file)) << file;
+  }
+  const auto lines = [&](const char* name) {
+    const auto text = read_file(folder.path(name) / "evaluations.jsonl");
+    return std::count(text.begin(), text.end(), '\n');
+  };
+  EXPECT_EQ(lines("stopped"), lines("whole"));
+}
+
+TEST_F(StoppingMiniature, AnEvaluationKeepsItsAnswersAndASecondInterruptEndsItAtOnce) {
+  ASSERT_EQ(train(1, arguments("run", "--set eval.tasks=[] --set eval.best=perplexity")).code, 0);
+  const auto arguments_of = [&](const char* name) {
+    return arguments("run", "--task msvamp --languages English,Thai --limit 24 --batch 1 --output " + folder.path(name).string());
+  };
+  const auto answers = [&](const char* name) { return (folder.path(name) / "outputs.jsonl").string(); };
+  const auto questions = [&](const char* name) {
+    const auto text = read_file(answers(name));
+    return std::count(text.begin(), text.end(), '\n') - 1;  // the first line says what made them
+  };
+  for (const int ranks : {1, 2}) {
+    const auto stopped = struck("layalign-eval", ranks, arguments_of("stopped"), "grep -qs generation_s " + answers("stopped"),
+                                "kill -USR1 $run");
+    EXPECT_EQ(stopped.code, kSaved) << stopped.output;
+    EXPECT_THAT(stopped.output, HasSubstr("stopped (SIGUSR1); the answers so far are kept"));
+    const auto before = questions("stopped");
+    EXPECT_LT(before, 48);
+    EXPECT_EQ(before % (8 * ranks), 0) << "whole rounds";
+    const auto resumed = evaluate(ranks, arguments_of("stopped"));
+    EXPECT_EQ(resumed.code, 0) << resumed.output;
+    EXPECT_THAT(resumed.output, HasSubstr(std::to_string(before) + " of 48 questions were answered before"));
+    EXPECT_EQ(questions("stopped"), 48);
+    fs::remove_all(folder.path("stopped"));
+  }
+  const auto ended = struck("layalign-eval", 1, arguments_of("ended") + " --limit 500 --batch 64", "[ -s " + answers("ended") + " ]",
+                            "kill -INT $run; sleep 0.1; kill -INT $run");
+  EXPECT_EQ(ended.code, 130) << ended.output;
+}
+
+TEST_F(StoppingMiniature, ACacheThatIsBuiltKeepsItsShards) {
+  const auto cache = folder.path("cache").string();
+  const auto build = "build " + config;
+  const auto stopped = struck("layalign-cache", 1, build, "[ -n \"$(ls " + cache + "/*.json 2>/dev/null | grep -v cache.json)\" ]",
+                              "kill -TERM $run");
+  EXPECT_EQ(stopped.code, kSaved) << stopped.output;
+  EXPECT_THAT(stopped.output, HasSubstr("the same command goes on"));
+  const auto resumed = run_program("layalign-cache", 1, build);
+  EXPECT_EQ(resumed.code, 0) << resumed.output;
+  EXPECT_EQ(resumed.output.find("\n0 of them are cached"), std::string::npos) << resumed.output;
+  EXPECT_EQ(run_program("layalign-cache", 1, "verify " + cache).code, 0);
 }
 
 TEST_F(Stopping, TasksOfSlurmThatDoNotKnowOfEachOtherAreRefused) {

@@ -3,9 +3,11 @@
 #   apt-get install -y --no-install-recommends slurm-wlm munge && tests/slurm/run.sh [BUILD]
 # About six minutes, most of which a requeued job waits. Not part of the ctest run.
 #
-#   srun:   a job of two tasks is signalled, saves itself, is queued again, goes on, and ends with the bits of an uninterrupted run
-#   mpirun: the same through mpirun.sbatch
+#   srun:   a job of two tasks is signalled before its time is up, saves itself, is queued again, goes on, and ends with the bits of
+#           an uninterrupted run
+#   mpirun: the same through mpirun.sbatch, signalled by hand
 #   array:  a job for each line, all done
+#   cancel: a cancelled job of either kind saves itself and is not queued again
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 root=$PWD build=$(realpath "${1:-build}")
@@ -66,6 +68,7 @@ sleep 3
 sinfo
 
 mkdir -p "$work/bin"
+ln -s "$root/launch" "$work/launch"
 for program in "$build"/layalign-*; do [[ -x $program && -f $program ]] && ln -s "$program" "$work/bin/"; done
 for i in $(seq 10 24); do printf '{"source": [5, %d, 9, 1], "prompt": [7, 8], "target": [%d, 30, 2]}\n' "$i" "$i"; done >"$work/corpus.jsonl"
 models=$root/tests/data/golden/models
@@ -73,7 +76,7 @@ cat >"$work/run.yaml" <<YAML
 model: {encoder: $models/mt5, llm: $models/llama}
 parallel: {device: cpu, threads: 1, tensor: 2}
 stages:
-  - {name: only, corpus: {format: token_ids, path: corpus.jsonl}, prompt: true, epochs: 400, global_batch: 4, lr: 1.0e-3, dev_size: 3, eval_every: 50}
+  - {name: only, corpus: {format: token_ids, path: corpus.jsonl}, prompt: true, epochs: 600, global_batch: 4, lr: 1.0e-3, dev_size: 3, eval_every: 50}
 checkpoint: {every: 100000}
 YAML
 small=(--chdir="$work" --nodes=1 --ntasks-per-node=2 --gpus-per-node=0 --cpus-per-task=1 --time=10)
@@ -82,7 +85,7 @@ wait_for() {  # seconds, command...
   local left=$1
   shift
   until "$@"; do
-    ((left-- > 0)) || { echo "in vain: $*" >&2; tail -n 40 "$work"/*.out >&2; exit 1; }
+    ((left-- > 0)) || { echo "in vain: $*" >&2; squeue >&2; scontrol show job --oneliner >&2; tail -n 40 "$work"/*.out >&2; exit 1; }
     sleep 1
   done
 }
@@ -97,14 +100,24 @@ expect_same() {
 
 (cd "$work" && mpirun -n 2 --bind-to none bin/layalign-train run.yaml --set output=whole >whole.log 2>&1)
 
-with_srun=$(sbatch --parsable "${small[@]}" --output=srun.out launch/slurm/srun.sbatch run.yaml --set "output=$work/srun")
-wait_for 60 has_steps srun
-scancel --signal=USR1 "$with_srun"
+cd "$work"  # jobs find launch/slurm and bin where they were submitted
+is_saved() { grep -q 'the same command goes on' "$work/$1.out"; }
+sbatch --parsable "${small[@]}" --output=srun.out --time=1 --signal=USR1@50 launch/slurm/srun.sbatch run.yaml --set "output=$work/srun"
 with_mpirun=$(sbatch --parsable "${small[@]}" --output=mpirun.out launch/slurm/mpirun.sbatch run.yaml --set "output=$work/mpirun")
 wait_for 60 has_steps mpirun
 scancel --signal=USR1 --batch "$with_mpirun"
-wait_for 30 grep -q 'the same command goes on' "$work/srun.out"
-wait_for 30 grep -q 'the same command goes on' "$work/mpirun.out"
+wait_for 30 is_saved mpirun
+wait_for 90 is_saved srun
+
+for kind in srun mpirun; do
+  job=$(sbatch --parsable "${small[@]}" --output="cancel-$kind.out" "launch/slurm/$kind.sbatch" run.yaml --set "output=$work/cancel-$kind")
+  wait_for 60 has_steps "cancel-$kind"
+  scancel "$job"
+  wait_for 30 is_saved "cancel-$kind"
+  wait_for 30 is_gone "$job"
+  [[ -d $(echo "$work/cancel-$kind"/1-only/step-*) ]]
+  echo "$kind: cancelled, saved, not queued again"
+done
 
 for i in 1 2 3; do echo "run.yaml --set seed=$i --set output=$work/array-$i --set stages.0.epochs=20"; done >"$work/lines"
 array=$(sbatch --parsable "${small[@]}" --output=array-%a.out --array=1-3%2 launch/slurm/array.sbatch lines)

@@ -8,8 +8,11 @@
 #include <unistd.h>
 
 #include <cmath>
+#include <nlohmann/json.hpp>
+#include <span>
 
 #include "checkpoints_tools/error.h"
+#include "checkpoints_tools/hash.h"
 #include "tests/unit/trainer/scratch_folder.h"
 #include "trainer/error.h"
 
@@ -168,6 +171,58 @@ TEST(TrainingState, ADamagedOneIsNamedAndTheOneBeforeIsTaken) {
       save_training_state(stages.folders[0], state_at(0, 15), 1);
       EXPECT_THAT(names_in(stages.folders[0]), ElementsAre("step-00000015"));
     }
+  }
+}
+
+/// Gives a checkpoint another version, with a manifest that fits.
+void set_version(const fs::path& folder, int64_t version, bool drop_evaluation_due) {
+  auto state = nlohmann::ordered_json::parse(read_bytes(folder / "state.json"));
+  state["format_version"] = version;
+  if (drop_evaluation_due) state.erase("evaluation_due");
+  write_bytes(folder / "state.json", state.dump());
+  auto manifest = nlohmann::ordered_json::parse(read_bytes(folder / "manifest.json"));
+  manifest["format_version"] = version;
+  const std::string bytes = read_bytes(folder / "state.json");
+  manifest["files"]["state.json"] = {{"bytes", bytes.size()}, {"xxh3", checkpoints_tools::xxh3_hex(std::as_bytes(std::span(bytes)))}};
+  write_bytes(folder / "manifest.json", manifest.dump());
+}
+
+TEST(TrainingState, ThatOfTheVersionBeforeIsRead) {
+  const Stages stages;
+  save_training_state(stages.folders[0], state_at(0, 10), 3);
+  set_version(stages.folders[0] / "step-00000010", 2, /*drop_evaluation_due=*/true);
+  const auto found = newest_training_state(stages.folders, nullptr);
+  ASSERT_TRUE(found);
+  EXPECT_EQ(found->step, 10);
+  EXPECT_FALSE(found->evaluation_due);
+}
+
+TEST(TrainingState, ThatOfAnotherVersionIsRefusedAndNotPassedOver) {
+  const Stages stages;
+  save_training_state(stages.folders[0], state_at(0, 10), 3);
+  save_training_state(stages.folders[0], state_at(0, 20), 3);
+  set_version(stages.folders[0] / "step-00000020", 99, /*drop_evaluation_due=*/false);
+  try {
+    newest_training_state(stages.folders, nullptr);
+    FAIL() << "passed over";
+  } catch (const OtherVersionError& error) {
+    EXPECT_THAT(error.what(), HasSubstr("step-00000020"));
+    EXPECT_THAT(error.what(), HasSubstr("format_version 99, this one reads 2 to 3"));
+  }
+}
+
+TEST(TrainingState, WhereAllAreDamagedNothingIsBegunAnew) {
+  const Stages stages;
+  for (const int64_t step : {10, 20}) {
+    save_training_state(stages.folders[0], state_at(0, step), 3);
+    fs::remove(stages.folders[0] / ("step-000000" + std::to_string(step)) / "optimizer.safetensors");
+  }
+  try {
+    newest_training_state(stages.folders, nullptr);
+    FAIL() << "began anew";
+  } catch (const checkpoints_tools::CheckpointError& error) {
+    EXPECT_THAT(error.what(), HasSubstr("all checkpoints of this run are damaged"));
+    EXPECT_THAT(error.what(), HasSubstr("step-00000010"));
   }
 }
 
