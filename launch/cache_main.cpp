@@ -63,23 +63,42 @@ class BuildCommand {
     });
     std::unique_ptr<data::ActivationCache> cache;
     together([&] {
-      cache = is_there ? std::make_unique<data::ActivationCache>(folder_, form) : data::ActivationCache::none(form);
+      cache = is_there ? std::make_unique<data::ActivationCache>(folder_, form, data::ActivationCache::OnDamage::kPassOver)
+                       : data::ActivationCache::none(form);
     });
     const auto plan = trainer::plan_cache(experiment, form, *cache, process_.get(), [&](const auto& piece) { together(piece); });
+    for (const auto& shard : cache->passed_over()) trainer::log_warn("to be encoded anew: " + shard.problem);
     trainer::log_info(trainer::cache_plan_text(plan, folder_));
     if (arguments_.dry_run) return;
     together([&] { dist::require_agreement(*process_, {{"texts that are missing in " + folder_.string(), plan.fingerprint()}}); });
+    together([&] {
+      if (grid.world_rank == 0) cache->remove_passed_over();
+    });
     together([&] {
       trainer::check_space(plan, folder_);
       if (grid.world_rank == 0 && !is_there) data::ActivationCache::create(folder_, form);
     });
     trainer::CacheBuildTimes times;
-    together([&] { times = trainer::build_cache(experiment, form, plan, folder_, grid); });
+    together([&] { times = build(experiment, form, plan, grid); });
     report(times, grid.world_size);
+    together([&] {
+      if (grid.world_rank == 0) trainer::check_built(plan, data::ActivationCache(folder_, form));
+    });
   }
 
  private:
   void together(const std::function<void()>& piece) const { launch::together(*process_, piece); }
+
+  /// A rank that fails says so now: the others first finish their shares.
+  trainer::CacheBuildTimes build(const trainer::Experiment& experiment, const data::CacheForm& form, const trainer::CachePlan& plan,
+                                 const dist::ProcessGrid& grid) const {
+    try {
+      return trainer::build_cache(experiment, form, plan, folder_, grid);
+    } catch (const std::exception& error) {
+      if (grid.world_size > 1) trainer::log_error(std::string(error.what()) + " (the other ranks finish their shards)");
+      throw;
+    }
+  }
 
   void report(const trainer::CacheBuildTimes& times, int ranks) const {
     const double share = times.total_s > 0 ? 100 * (times.total_s - times.encoder_s) / times.total_s : 0;
@@ -110,7 +129,7 @@ void print_form(const data::CacheForm& form) {
 
 void info(const CacheArguments& arguments) {
   const auto form = data::ActivationCache::read_form(arguments.folder);
-  const data::ActivationCache cache(arguments.folder, form);
+  const data::ActivationCache cache(arguments.folder, form, data::ActivationCache::OnDamage::kPassOver);
   int64_t tokens = 0, bytes = 0;
   for (const auto& shard : cache.shards()) {
     tokens += shard->tokens();
@@ -121,15 +140,20 @@ void info(const CacheArguments& arguments) {
             << "texts               " << cache.texts() << "\n"
             << "tokens              " << tokens << "\n"
             << "bytes               " << bytes << trainer::format(" (%.3f GiB)", static_cast<double>(bytes) / (1 << 30)) << "\n";
+  for (const auto& shard : cache.passed_over()) std::cout << "damaged             " << shard.problem << "\n";
 }
 
 /// `layalign-cache verify`: the ranks share the shards.
 void verify(const CacheArguments& arguments, const dist::Process& process) {
   std::unique_ptr<data::ActivationCache> cache;
   together(process, [&] {
-    cache = std::make_unique<data::ActivationCache>(arguments.folder, data::ActivationCache::read_form(arguments.folder));
+    cache = std::make_unique<data::ActivationCache>(arguments.folder, data::ActivationCache::read_form(arguments.folder),
+                                                    data::ActivationCache::OnDamage::kPassOver);
   });
   std::string problems;
+  for (const auto& shard : cache->passed_over()) {
+    if (process.world_rank() == 0) problems += shard.problem + "\n";
+  }
   for (size_t i = process.world_rank(); i < cache->shards().size(); i += process.world_size()) {
     for (const auto& problem : cache->shards()[i]->verify()) problems += problem + "\n";
   }

@@ -4,6 +4,7 @@
 #include <optional>
 #include <unordered_set>
 
+#include "checkpoints_tools/error.h"
 #include "data/activation_cache/state_codec.h"
 #include "data/error.h"
 #include "model/clock.h"
@@ -23,6 +24,17 @@ int64_t plane_of(int64_t layer, const data::ActivationCache& cache) {
   return found - stored.begin();
 }
 
+/// Throws the error of a text that could not be read: IoError as it is, another as a StatesError.
+[[noreturn]] void refuse(size_t text, const std::exception_ptr& problem) {
+  try {
+    std::rethrow_exception(problem);
+  } catch (const checkpoints_tools::IoError&) {
+    throw;
+  } catch (const std::exception& error) {
+    throw StatesError(text, std::string("its encoder states cannot be read: ") + error.what());
+  }
+}
+
 }  // namespace
 
 /// One text of a packed batch.
@@ -30,7 +42,7 @@ struct CachedEncoder::Text {
   std::vector<int64_t> ids;
   int64_t begin = 0;  // its first row in the batch
   data::CacheKey key;
-  std::optional<data::CachedText> place;
+  std::optional<data::CachedText> place;  // where it lies whole, as far as is known
 
   int64_t tokens() const { return static_cast<int64_t>(ids.size()); }
 };
@@ -52,6 +64,7 @@ struct CachedEncoder::State {
   std::vector<at::Tensor> added_rows;
   std::unordered_set<data::CacheKey> added_keys;
   int64_t added_bytes = 0;
+  std::string adding_ended_by;
   CacheTraffic traffic;
 };
 
@@ -66,14 +79,23 @@ CachedEncoder::CachedEncoder(EncoderInfo info, std::string fingerprint, at::Scal
       cache_(std::move(cache)),
       layers_(std::move(layers)),
       use_(use),
-      memory_limit_bytes_(options.memory_limit_bytes),
+      added_limit_bytes_(options.memory_limit_bytes / 2),
       state_(std::make_unique<State>()) {
   for (int64_t layer : layers_) planes_.push_back(plane_of(layer, *cache_));
   planes_.push_back(plane_of(info_.depth, *cache_));
-  state_->reader = std::make_unique<data::BlockReader>(*cache_, planes_, options);
+  auto reading = options;
+  reading.memory_limit_bytes = (options.memory_limit_bytes - (use_.add ? added_limit_bytes_ : 0)) / 5 * 4;  // it keeps a quarter more
+  state_->reader = std::make_unique<data::BlockReader>(*cache_, planes_, reading);
 }
 
 CachedEncoder::~CachedEncoder() = default;
+
+void CachedEncoder::set_use(const CacheUse& use) {
+  if (use_.read && !use.read) state_->reader->forget();
+  use_ = use;
+}
+
+const std::string& CachedEncoder::adding_ended_by() const { return state_->adding_ended_by; }
 
 const CacheTraffic& CachedEncoder::traffic() const {
   state_->traffic.read_bytes = state_->reader->bytes_read();
@@ -116,7 +138,7 @@ EncoderStates CachedEncoder::encode(const at::Tensor& ids_S, const std::vector<i
                                     const std::vector<int64_t>& layers) const {
   at::NoGradGuard no_grad;
   if (!use_.read && !use_.add && !use_.timed && is_lossless()) return encoder().encode(ids_S, offsets, layers);
-  const auto texts = texts_of(ids_S, offsets);
+  auto texts = texts_of(ids_S, offsets);
   std::vector<size_t> to_read, to_compute;
   for (size_t i = 0; i < texts.size(); ++i) (use_.read && texts[i].place ? to_read : to_compute).push_back(i);
   if (!to_compute.empty() && !use_.compute) {
@@ -125,7 +147,12 @@ EncoderStates CachedEncoder::encode(const at::Tensor& ids_S, const std::vector<i
                                          " tokens): run layalign-cache build, or set cache.mode: read_write");
   }
 
-  const Part read_part = read(texts, to_read, &to_compute);
+  std::vector<size_t> damaged;
+  const Part read_part = read(texts, to_read, &damaged);
+  for (size_t i : damaged) {
+    texts[i].place.reset();
+    to_compute.push_back(i);
+  }
   const Part computed_part = compute(texts, to_compute);
   at::Tensor states_QSD = read_part.rows.empty() ? computed_part.states_QSD : read_part.states_QSD;
   const bool in_order = read_part.rows.empty() || to_compute.empty();
@@ -161,8 +188,8 @@ CachedEncoder::Part CachedEncoder::read(const std::vector<Text>& texts, const st
   for (size_t i : wanted) places.push_back(*texts[i].place);
   const auto blocks = state_->reader->take(places);
   std::vector<bool> valid(wanted.size(), true);
-  for (const auto& [position, reason] : blocks.damaged) {
-    if (!use_.compute) throw StatesError(wanted[position], "its encoder states cannot be read: " + reason);
+  for (const auto& [position, problem] : blocks.damaged) {
+    if (!use_.compute) refuse(wanted[position], problem);
     valid[position] = false;
     damaged->push_back(wanted[position]);
     ++state_->traffic.damaged_texts;
@@ -229,27 +256,37 @@ at::Tensor CachedEncoder::stored_rows(const at::Tensor& states_PSD, const std::v
 }
 
 void CachedEncoder::add(const Text& text, const at::Tensor& rows_PSR) const {
-  if (text.place || !state_->added_keys.insert(text.key).second) return;
+  if (text.place || !state_->adding_ended_by.empty() || !state_->added_keys.insert(text.key).second) return;
   state_->added_ids.push_back(text.ids);
   state_->added_rows.push_back(rows_PSR.to(at::kCPU).contiguous());
   state_->added_bytes += static_cast<int64_t>(state_->added_rows.back().nbytes());
   ++state_->traffic.added_texts;
-  if (state_->added_bytes >= memory_limit_bytes_) commit();
+  if (state_->added_bytes >= added_limit_bytes_) commit();
 }
 
 void CachedEncoder::commit() const {
-  if (!use_.add) return;
+  if (!use_.add || !state_->adding_ended_by.empty()) return;
   State& state = *state_;
-  if (!state.added_ids.empty()) {
-    data::ShardWriter shard(cache_->folder(), cache_->form(), state.added_ids);
-    for (size_t i = 0; i < state.added_rows.size(); ++i) shard.write(static_cast<int64_t>(i), state.added_rows[i]);
-    shard.commit();
+  try {
+    write_added();
+  } catch (const checkpoints_tools::IoError& error) {
+    state.adding_ended_by = error.what();
   }
   state.added_ids.clear();
   state.added_rows.clear();
   state.added_keys.clear();
   state.added_bytes = 0;
+}
+
+void CachedEncoder::write_added() const {
+  const State& state = *state_;
+  if (!state.added_ids.empty()) {
+    data::ShardWriter shard(cache_->folder(), cache_->form(), state.added_ids);
+    for (size_t i = 0; i < state.added_rows.size(); ++i) shard.write(static_cast<int64_t>(i), state.added_rows[i]);
+    shard.commit();
+  }
   cache_->refresh();
+  if (use_.read) state.reader->forget();  // what was announced may lie elsewhere now
 }
 
 }  // namespace layalign::model

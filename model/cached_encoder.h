@@ -46,7 +46,8 @@ class CachedEncoder : public Encoder {
   using Load = std::function<std::unique_ptr<Encoder>()>;
 
   /// `info`, `fingerprint`: of the encoder. `layers`: of hidden_states[0..n], those that `encode` will be asked for.
-  /// States are of `type` on `device`. Errors: DataError where the cache lacks a layer.
+  /// States are of `type` on `device`. The memory limit of `options` is that of all: of what is read ahead, kept for the next
+  /// batches, and was added and is not yet written. Errors: DataError where the cache lacks a layer.
   CachedEncoder(EncoderInfo info, std::string fingerprint, at::ScalarType type, at::Device device, Load load,
                 std::unique_ptr<data::ActivationCache> cache, std::vector<int64_t> layers, CacheUse use,
                 const data::BlockReaderOptions& options);
@@ -56,18 +57,24 @@ class CachedEncoder : public Encoder {
   at::ScalarType type() const override { return type_; }
   const std::string& fingerprint() const override { return fingerprint_; }
 
-  /// As Encoder::encode. Errors: StatesError (model/error.h); IoError where the cache cannot be written.
+  /// As Encoder::encode. States that are found damaged are computed and, where states are added, added again.
+  /// Errors: StatesError (model/error.h); IoError where the system does not read the cache and nothing may be computed.
   EncoderStates encode(const at::Tensor& ids_S, const std::vector<int64_t>& offsets,
                        const std::vector<int64_t>& layers) const override;
 
   /// Reads the blocks of these texts ahead.
   void expect(const std::vector<std::vector<int64_t>>& sources) const override;
 
-  CacheUse& use() { return use_; }
+  const CacheUse& use() const { return use_; }
+  /// From now on. What was announced and will not be read is forgotten.
+  void set_use(const CacheUse& use);
 
-  /// Writes the states that were added and are still in memory, and opens what has been added by others.
-  /// Errors: IoError.
+  /// Writes the states that were added and are still in memory, and opens what has been added by others. Where that fails (a full
+  /// disk), they are dropped and nothing more is added: `adding_ended_by` says why, and the encoder goes on.
   void commit() const;
+
+  /// Why states are no longer added; empty where they are.
+  const std::string& adding_ended_by() const;
 
   const data::ActivationCache& cache() const { return *cache_; }
   const CacheTraffic& traffic() const;
@@ -84,6 +91,7 @@ class CachedEncoder : public Encoder {
   at::Tensor stored_rows(const at::Tensor& states_PSD, const std::vector<Text>& texts,
                          const std::vector<size_t>& wanted) const;
   void add(const Text& text, const at::Tensor& rows_PSR) const;
+  void write_added() const;
   bool is_lossless() const;
 
   EncoderInfo info_;
@@ -95,7 +103,7 @@ class CachedEncoder : public Encoder {
   std::vector<int64_t> layers_;
   std::vector<int64_t> planes_;  // of the cache: those of layers_, then the last
   CacheUse use_;
-  int64_t memory_limit_bytes_;
+  int64_t added_limit_bytes_;
   std::unique_ptr<State> state_;
 };
 

@@ -295,4 +295,15 @@ CacheBuildTimes build_cache(const Experiment& experiment, const data::CacheForm&
   return times;
 }
 
+void check_built(const CachePlan& plan, const data::ActivationCache& cache) {
+  int64_t missing = 0, texts = 0;
+  for (const auto& shard : plan.shards) {
+    texts += static_cast<int64_t>(shard.size());
+    missing += std::ranges::count_if(shard, [&](const PlannedText& text) { return !cache.find(text.key); });
+  }
+  if (missing == 0) return;
+  throw data::DataError(cache.folder().string() + ": " + std::to_string(missing) + " of the " + std::to_string(texts) +
+                        " texts that were encoded are not there: were shards removed meanwhile? The same command encodes them");
+}
+
 }  // namespace layalign::trainer

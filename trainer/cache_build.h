@@ -59,4 +59,7 @@ struct CacheBuildTimes {
 CacheBuildTimes build_cache(const Experiment& experiment, const data::CacheForm& form, const CachePlan& plan,
                             const std::filesystem::path& folder, const dist::ProcessGrid& grid);
 
+/// Looks for every text of the plan in the cache that was opened after the build. Errors: DataError saying how many are missing.
+void check_built(const CachePlan& plan, const data::ActivationCache& cache);
+
 }  // namespace layalign::trainer

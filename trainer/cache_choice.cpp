@@ -22,7 +22,7 @@ std::string microseconds(double seconds, double tokens) {
 
 CacheChoice::CacheChoice(model::CachedEncoder& encoder, const dist::Process* process, const std::string& stored)
     : encoder_(encoder), process_(process), choice_(stored) {
-  encoder_.use() = kCompute;
+  encoder_.set_use(kCompute);
   if (choice_.empty()) return;
   log_info(std::string("cache.mode auto: as chosen before, states are ") + described());
   apply();
@@ -36,7 +36,7 @@ void CacheChoice::after_step() {
   if (steps_ == kSteps) {
     compute_s_ = now.compute_s - before_.compute_s;
     computed_tokens_ = static_cast<double>(now.computed_tokens - before_.computed_tokens);
-    encoder_.use() = kRead;
+    encoder_.set_use(kRead);
   }
   if (steps_ == 2 * kSteps) decide();
 }
@@ -66,8 +66,9 @@ void CacheChoice::decide() {
 const char* CacheChoice::described() const { return choice_ == "read" ? "read" : "computed"; }
 
 void CacheChoice::apply() {
-  encoder_.use() = choice_ == "read" ? kRead : kCompute;
-  encoder_.use().timed = false;
+  auto use = choice_ == "read" ? kRead : kCompute;
+  use.timed = false;
+  encoder_.set_use(use);
 }
 
 }  // namespace layalign::trainer

@@ -14,6 +14,7 @@ namespace layalign::trainer {
 namespace {
 
 namespace fs = std::filesystem;
+using OnDamage = data::ActivationCache::OnDamage;
 
 std::string file_hash(const fs::path& path) {
   const auto text = configs::read_text_file(path);
@@ -42,6 +43,15 @@ model::CacheUse use_of(const std::string& mode) {
   return {.read = true, .compute = true, .add = false};  // auto
 }
 
+/// What the first rank sees, on every rank: ranks that see other files would go other ways, and wait for one another.
+bool as_first_rank_sees(const dist::Process* process, const std::function<bool()>& look, const Together& together) {
+  bool seen = false;
+  together([&] {
+    if (!process || process->world_rank() == 0) seen = look();
+  });
+  return process ? process->broadcast(seen ? "yes" : "", 0) == "yes" : seen;
+}
+
 /// The names of all shards, for the agreement of the ranks.
 std::string shard_names(const data::ActivationCache& cache) {
   std::string names;
@@ -62,11 +72,11 @@ data::CacheForm cache_form(const Experiment& experiment, const dist::Process* pr
   const auto& config = experiment.config;
   data::CacheForm form;
   fs::path folder;
-  bool take_its_word = false;
+  const bool take_its_word = as_first_rank_sees(
+      process, [&] { return config.cache.mode == "read" && !has_weights(experiment.encoder_folder); }, together);
   together([&] {
     folder = cache_folder(config);
     form = form_without_weights(experiment);
-    take_its_word = config.cache.mode == "read" && !has_weights(experiment.encoder_folder);
     if (!take_its_word) return;
     form.encoder_weights = data::ActivationCache::read_form(folder).encoder_weights;
     log_warn(experiment.encoder_folder.string() + " holds no weights: that the cache " + folder.string() +
@@ -83,11 +93,9 @@ std::unique_ptr<model::CachedEncoder> open_cached_encoder(const Experiment& expe
                                                           std::unique_ptr<data::CacheWriteLock>* lock) {
   const auto& config = experiment.config;
   fs::path folder;
-  bool is_there = true;
-  together([&] {
-    folder = cache_folder(config);
-    if (config.cache.mode == "auto") is_there = fs::exists(folder / "cache.json");
-  });
+  together([&] { folder = cache_folder(config); });
+  const bool is_there = config.cache.mode != "auto" || as_first_rank_sees(
+      grid.process.get(), [&] { return fs::exists(folder / "cache.json"); }, together);
   if (!is_there) log_info("cache.mode auto: " + folder.string() + " holds no cache: the encoder's states are computed");
   const auto use = use_of(config.cache.mode);
   if (use.add) together([&] { fs::create_directories(folder); });
@@ -102,7 +110,9 @@ std::unique_ptr<model::CachedEncoder> open_cached_encoder(const Experiment& expe
 
   std::unique_ptr<model::CachedEncoder> encoder;
   together([&] {
-    auto cache = is_there ? std::make_unique<data::ActivationCache>(folder, form) : data::ActivationCache::none(form);
+    const auto on_damage = use.compute ? OnDamage::kPassOver : OnDamage::kRefuse;
+    auto cache =
+        is_there ? std::make_unique<data::ActivationCache>(folder, form, on_damage) : data::ActivationCache::none(form);
     const auto type = config.parallel.precision == "bfloat16" ? at::kBFloat16 : at::kFloat;
     const auto load = [&experiment, device = grid.device, type] {
       return model::load_encoder(experiment.encoder_folder, device, type, experiment.config.model.ignore_fields);
@@ -119,6 +129,9 @@ std::unique_ptr<model::CachedEncoder> open_cached_encoder(const Experiment& expe
   together([&] {
     if (grid.process) dist::require_agreement(*grid.process, {{"shards of the cache " + folder.string(), shard_names(encoder->cache())}});
   });
+  for (const auto& shard : encoder->cache().passed_over()) {
+    log_warn("cache: passed over, its texts are computed: " + shard.problem);
+  }
   log_info("cache: " + std::to_string(encoder->cache().texts()) + " texts in " +
            std::to_string(encoder->cache().shards().size()) + " shards of " + folder.string());
   return encoder;

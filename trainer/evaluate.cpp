@@ -25,13 +25,13 @@ std::vector<std::string> languages_of(const std::vector<data::Sample>& samples, 
 /// Announces the sources of the samples `mine`, in the order in which micro-batches encode them.
 void expect_sources(const dist::ProcessGrid& grid, const model::Encoder& encoder, const std::vector<data::Sample>& samples,
                     const std::vector<int64_t>& mine, int64_t micro_batch) {
-  std::vector<std::vector<int64_t>> sources;
   for (size_t begin = 0; begin < mine.size(); begin += micro_batch) {
+    std::vector<std::vector<int64_t>> sources;
     std::vector<data::Sample> part;
     for (size_t i = begin; i < std::min(mine.size(), begin + static_cast<size_t>(micro_batch)); ++i) part.push_back(samples[mine[i]]);
     for (int64_t index : model::shared_samples(part, grid.tp)) sources.push_back(part[index].source);
+    encoder.expect(sources);
   }
-  encoder.expect(sources);
 }
 
 }  // namespace

@@ -1,5 +1,6 @@
 #include "trainer/training.h"
 
+#include <algorithm>
 #include <cmath>
 #include <limits>
 #include <nlohmann/json.hpp>
@@ -114,7 +115,8 @@ std::optional<TrainingState> Training::find_state() const {
   auto state = newest_training_state(folder_.stages(), &warnings);
   for (const auto& warning : warnings) log_warn(warning);
   if (!state) return state;
-  if (state->layout != trainables_->layout() || state->encoder_fingerprint != models_.encoder->fingerprint() ||
+  const auto encoder = encoder_fingerprints();
+  if (state->layout != trainables_->layout() || std::ranges::find(encoder, state->encoder_fingerprint) == encoder.end() ||
       state->llm_fingerprint != models_.llm->fingerprint()) {
     throw configs::ConfigError(folder_.output().string() +
                                ": its checkpoints were made with other model weights; choose another output");
@@ -140,6 +142,16 @@ std::optional<TrainingState> Training::find_state() const {
 std::vector<std::string> Training::corpus_fingerprints() const {
   std::vector<std::string> fingerprints;
   for (const auto& stage : experiment_.stages) fingerprints.push_back(stage.corpus_fingerprint);
+  return fingerprints;
+}
+
+std::vector<std::string> Training::encoder_fingerprints() const {
+  std::vector<std::string> fingerprints;
+  // The hash of all weights, which the cache holds: with it a run goes on where the weights are no longer there.
+  if (models_.cache && !models_.cache->cache().form().encoder_weights.empty()) {
+    fingerprints.push_back(models_.cache->cache().form().encoder_weights);
+  }
+  fingerprints.push_back(models_.encoder->fingerprint());
   return fingerprints;
 }
 
@@ -291,7 +303,14 @@ void Training::save(bool evaluation_due) {
   last_save_ = model::Clock::now();
   check_trainables();
   if (is_first()) save_state(evaluation_due);
-  if (models_.cache) models_.cache->commit();  // behind the checkpoint: a full disk of the cache does not lose it
+  commit_cache();  // behind the checkpoint, which matters more
+}
+
+void Training::commit_cache() {
+  if (!models_.cache || adding_has_ended_) return;
+  models_.cache->commit();
+  adding_has_ended_ = !models_.cache->adding_ended_by().empty();
+  if (adding_has_ended_) log_warn("cache: no more states are added, the run goes on: " + models_.cache->adding_ended_by());
 }
 
 void Training::save_state(bool evaluation_due) {
@@ -309,7 +328,7 @@ void Training::save_state(bool evaluation_due) {
   state.exp_avg = step_->optimizer().exp_avg();
   state.exp_avg_sq = step_->optimizer().exp_avg_sq();
   state.layout = trainables_->layout();
-  state.encoder_fingerprint = models_.encoder->fingerprint();
+  state.encoder_fingerprint = encoder_fingerprints().front();
   state.llm_fingerprint = models_.llm->fingerprint();
   state.encoder_tokenizer_fingerprint = experiment_.encoder_tokenizer_fingerprint;
   state.llm_tokenizer_fingerprint = experiment_.llm_tokenizer_fingerprint;

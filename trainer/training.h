@@ -46,6 +46,8 @@ class Training {
   void initialise();
   std::optional<TrainingState> find_state() const;
   std::vector<std::string> corpus_fingerprints() const;
+  /// Of the encoder's weights: the one that is saved, then others by which checkpoints may know them.
+  std::vector<std::string> encoder_fingerprints() const;
   void share_position();
   void warn_of_missing_lines() const;
   void share(const at::Tensor& target, const at::Tensor& value) const;
@@ -81,6 +83,8 @@ class Training {
   void save_state(bool evaluation_due);
   /// Errors: DivergedError for weights that are not finite; CommError where a rank's weights differ.
   void check_trainables() const;
+  /// Writes what was added to the cache; warns where that has come to an end.
+  void commit_cache();
   /// Says what was read from the cache, computed and added.
   void report_cache() const;
   bool is_first() const { return grid_.world_rank == 0; }
@@ -105,6 +109,7 @@ class Training {
   double best_accuracy_ = -1;                                         // of that stage, -1 before a benchmark was scored
   double elapsed_before_s_ = 0;  // in the runs that this one resumes
   bool evaluation_due_ = false;  // a run that was stopped has left it to this one
+  bool adding_has_ended_ = false;  // the cache took no more states, and that was said
   StepRequests asked_;           // of any rank, in the last step
   model::Clock::time_point start_, last_save_;
 };

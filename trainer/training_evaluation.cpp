@@ -75,7 +75,11 @@ std::optional<double> Training::score_benchmarks(const PreparedStage& stage) {
   const auto& eval = experiment_.config.eval;
   // The questions are no part of the corpora: in cache.mode read, those that are not cached are computed.
   const auto use = models_.cache ? models_.cache->use() : model::CacheUse();
-  if (models_.cache) models_.cache->use().compute = true;
+  if (models_.cache) {
+    auto computing = use;
+    computing.compute = true;
+    models_.cache->set_use(computing);
+  }
   const Answering answering(grid_, experiment_, models_, *trainables_);
   model::GenerationOptions options;
   options.max_new_tokens = eval.max_new_tokens;
@@ -103,7 +107,7 @@ std::optional<double> Training::score_benchmarks(const PreparedStage& stage) {
     log_info(format("step %lld  %s accuracy %.1f %% of %lld questions", static_cast<long long>(steps_done_), metrics.task.c_str(),
                     100 * found->mean, static_cast<long long>(found->questions)));
   }
-  if (models_.cache) models_.cache->use() = use;
+  if (models_.cache) models_.cache->set_use(use);
   if (stopped) return std::nullopt;
   return sum / static_cast<double>(experiment_.benchmarks.size());
 }

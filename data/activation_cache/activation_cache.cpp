@@ -53,8 +53,8 @@ void sweep(const fs::path& folder) {
 
 }  // namespace
 
-ActivationCache::ActivationCache(fs::path folder, const CacheForm& wanted)
-    : folder_(std::move(folder)), form_(read_form(folder_)) {
+ActivationCache::ActivationCache(fs::path folder, const CacheForm& wanted, OnDamage on_damage)
+    : folder_(std::move(folder)), form_(read_form(folder_)), on_damage_(on_damage) {
   require_same_form(wanted, form_, folder_);
   refresh();
 }
@@ -87,6 +87,14 @@ std::optional<CachedText> ActivationCache::find(const CacheKey& key) const {
   return CachedText{shards_[found->second.first].get(), found->second.second};
 }
 
+void ActivationCache::remove_passed_over() {
+  for (const auto& shard : passed_over_) {
+    checkpoints_tools::remove_file(shard.manifest);  // first: without it the shard does not exist
+    checkpoints_tools::remove_file(shard_of(shard.manifest));
+  }
+  passed_over_.clear();
+}
+
 void ActivationCache::refresh() {
   const Publication alone(folder_);
   std::vector<std::pair<fs::file_time_type, fs::path>> fresh;
@@ -100,8 +108,14 @@ void ActivationCache::refresh() {
   }
   std::sort(fresh.begin(), fresh.end());
   for (const auto& [time, path] : fresh) {
-    shards_.push_back(std::make_unique<Shard>(path, form_));
     opened_[path.filename().string()] = time;
+    try {
+      shards_.push_back(std::make_unique<Shard>(path, form_));
+    } catch (const DataError& error) {
+      if (on_damage_ == OnDamage::kRefuse) throw;
+      passed_over_.push_back({path, error.what()});
+      continue;
+    }
     const auto shard = static_cast<int64_t>(shards_.size()) - 1;
     for (int64_t text = 0; text < shards_.back()->texts(); ++text) {
       places_[shards_.back()->key(text)] = {shard, text};

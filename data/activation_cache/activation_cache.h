@@ -28,9 +28,12 @@ struct CachedText {
 /// Threads: reading from many threads at once; `refresh` alone.
 class ActivationCache {
  public:
+  /// What is done about a shard that cannot be opened: its front is damaged, or the file has gone.
+  enum class OnDamage { kRefuse, kPassOver };
+
   /// Opens what is there. Errors: DataError where the folder is no cache, its form is not `wanted`, or a shard is
-  /// damaged.
-  ActivationCache(std::filesystem::path folder, const CacheForm& wanted);
+  /// damaged; IoError where the system does not read one.
+  ActivationCache(std::filesystem::path folder, const CacheForm& wanted, OnDamage on_damage = OnDamage::kRefuse);
 
   /// A cache that holds nothing and has no folder.
   static std::unique_ptr<ActivationCache> none(const CacheForm& form);
@@ -46,11 +49,21 @@ class ActivationCache {
   const CacheForm& form() const { return form_; }
   const std::vector<std::unique_ptr<Shard>>& shards() const { return shards_; }
 
+  /// A damaged shard that was passed over: its manifest, and what is wrong.
+  struct PassedOver {
+    std::filesystem::path manifest;
+    std::string problem;
+  };
+  const std::vector<PassedOver>& passed_over() const { return passed_over_; }
+
+  /// Removes their files. For the process that holds the folder's lock. Errors: checkpoints_tools::IoError.
+  void remove_passed_over();
+
   std::optional<CachedText> find(const CacheKey& key) const;
   int64_t texts() const { return static_cast<int64_t>(places_.size()); }
 
   /// Opens the shards that were committed since. Where a text stands in several shards, the last committed one counts.
-  /// Errors: DataError where one is damaged.
+  /// Errors: DataError where one is damaged and not passed over; IoError.
   void refresh();
 
  private:
@@ -58,6 +71,8 @@ class ActivationCache {
 
   std::filesystem::path folder_;
   CacheForm form_;
+  OnDamage on_damage_ = OnDamage::kRefuse;
+  std::vector<PassedOver> passed_over_;
   std::vector<std::unique_ptr<Shard>> shards_;  // at fixed addresses: CachedText points to them
   std::unordered_map<std::string, std::filesystem::file_time_type> opened_;  // manifests, and when they were written
   std::unordered_map<CacheKey, std::pair<int64_t, int64_t>> places_;         // shard and text

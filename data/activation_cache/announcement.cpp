@@ -32,9 +32,18 @@ bool Announcement::is_for(std::span<const CachedText> wanted) const {
          std::equal(texts.begin(), texts.end(), wanted.begin(), wanted.end(), same);
 }
 
-int64_t Announcement::next_waiting() {
+bool Announcement::has_waiting() {
   while (next_ < order_.size() && progress[order_[next_]] != Progress::kWaiting) ++next_;
-  return next_ < order_.size() ? order_[next_] : -1;
+  return next_ < order_.size();
+}
+
+std::vector<size_t> Announcement::next_run(int64_t bytes, int64_t token_bytes) {
+  std::vector<size_t> run;
+  while (bytes > 0 && has_waiting()) {
+    run.push_back(order_[next_++]);
+    bytes -= texts[run.back()].tokens() * token_bytes;
+  }
+  return run;
 }
 
 }  // namespace layalign::data

@@ -5,8 +5,8 @@
 #include <ATen/ATen.h>
 
 #include <cstdint>
+#include <exception>
 #include <span>
-#include <string>
 #include <vector>
 
 #include "data/activation_cache/activation_cache.h"
@@ -27,13 +27,15 @@ struct Announcement {
 
   int64_t tokens() const { return starts.back(); }
   bool is_for(std::span<const CachedText> wanted) const;
-  /// The next text in the order of the files that nobody reads yet; -1: none.
-  int64_t next_waiting();
+  /// Whether there is a text that nobody reads yet.
+  bool has_waiting();
+  /// The next of them in the order of the files, at least one, of about `bytes` together, `token_bytes` a token.
+  std::vector<size_t> next_run(int64_t bytes, int64_t token_bytes);
 
   std::vector<CachedText> texts;
   std::vector<int64_t> starts;  ///< [texts + 1] the first token of each text in rows_PSR
   std::vector<Progress> progress;
-  std::vector<std::string> problems;  ///< why a text could not be read; empty: it could
+  std::vector<std::exception_ptr> problems;  ///< why a text could not be read; null: it could
   int64_t unread = 0;                 ///< texts that are waiting or being read
   int64_t untaken = 0;
   int64_t bytes = 0;     ///< of rows_PSR

@@ -32,7 +32,7 @@ struct BlockMemory::Pool {
     {
       const std::lock_guard lock(mutex);
       const auto found = free.lower_bound(bytes);
-      if (found != free.end() && found->first <= 2 * bytes) {
+      if (found != free.end() && found->first <= bytes + bytes / 2) {
         at::Tensor piece = std::move(found->second);
         free_bytes -= found->first;
         free.erase(found);

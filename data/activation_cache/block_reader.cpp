@@ -23,6 +23,15 @@ using Progress = Announcement::Progress;
 using Shared = std::shared_ptr<Announcement>;
 using Lock = std::unique_lock<std::mutex>;
 
+/// What a thread takes at once: enough that handing it over costs little, little enough that all threads have work.
+constexpr int64_t kRunBytes = int64_t{1} << 20;
+
+/// Texts of an announcement that one thread reads.
+struct Run {
+  Shared announcement;
+  std::vector<size_t> texts;
+};
+
 /// A text of an announcement.
 struct Slot {
   Shared announcement;
@@ -38,7 +47,7 @@ struct BlockReader::Impl {
       : planes(std::move(wanted_planes)),
         row_bytes(cache.form().row_bytes()),
         limit_bytes(options.memory_limit_bytes),
-        memory(options.memory_limit_bytes, options.pinned) {
+        memory(options.memory_limit_bytes / 4, options.pinned) {
     for (int64_t plane : planes) {
       TORCH_CHECK(plane >= 0 && plane < cache.form().planes(), "plane ", plane, " of ", cache.form().planes());
     }
@@ -56,20 +65,24 @@ struct BlockReader::Impl {
 
   // --- the threads ---------------------------------------------------------------------------------------------------
 
-  /// The next text to be read, where there is one for which there is room.
-  Slot next() {
+  /// The announcement whose texts are read next, where there is one for which there is room.
+  Shared next() {
     for (const Shared& announcement : queue) {
-      if (!announcement->urgent || !announcement->started) continue;
-      const auto index = announcement->next_waiting();
-      if (index >= 0) return {announcement, static_cast<size_t>(index)};
+      if (announcement->urgent && announcement->started && announcement->has_waiting()) return announcement;
     }
     for (const Shared& announcement : queue) {
-      const auto index = announcement->urgent ? -1 : announcement->next_waiting();
-      if (index < 0) continue;
-      if (!announcement->started && !start_ahead(*announcement)) return {};
-      return {announcement, static_cast<size_t>(index)};
+      if (announcement->urgent || !announcement->has_waiting()) continue;
+      return announcement->started || start_ahead(*announcement) ? announcement : nullptr;
     }
-    return {};
+    return nullptr;
+  }
+
+  /// Takes the next texts of an announcement: a share of what is left, so that all threads end together.
+  Run next_run(const Shared& announcement) {
+    const int64_t share = announcement->bytes / (4 * static_cast<int64_t>(threads.size()));
+    Run run{announcement, announcement->next_run(std::clamp<int64_t>(share, 1, kRunBytes), token_bytes())};
+    for (const size_t text : run.texts) announcement->progress[text] = Progress::kReading;
+    return run;
   }
 
   bool start_ahead(Announcement& announcement) {
@@ -93,41 +106,41 @@ struct BlockReader::Impl {
   void work() {
     Lock lock(mutex);
     for (;;) {
-      Slot slot;
-      work_there.wait(lock, [&] { return stopping || (slot = next()).announcement; });
+      Shared announcement;
+      work_there.wait(lock, [&] { return stopping || (announcement = next()); });
       if (stopping) return;
-      slot.progress() = Progress::kReading;
+      const Run run = next_run(announcement);
       ++reading;
       lock.unlock();
-      std::string problem = read(slot);
+      std::vector<std::exception_ptr> problems;
+      for (const size_t text : run.texts) problems.push_back(read(*announcement, text));
       lock.lock();
       --reading;
-      finish(slot, std::move(problem));
+      finish(run, problems);
     }
   }
 
   /// Returns what went wrong.
-  std::string read(const Slot& slot) {
-    const Announcement& announcement = *slot.announcement;
-    const CachedText& text = announcement.texts[slot.index];
+  std::exception_ptr read(const Announcement& announcement, size_t index) const {
+    const CachedText& text = announcement.texts[index];
     auto* rows = static_cast<std::byte*>(announcement.rows_PSR.mutable_data_ptr());
     try {
-      text.shard->read(text.text, planes, rows + announcement.starts[slot.index] * row_bytes,
-                       announcement.tokens() * row_bytes);
-      return "";
-    } catch (const std::exception& error) {
-      return error.what();
+      text.shard->read(text.text, planes, rows + announcement.starts[index] * row_bytes, announcement.tokens() * row_bytes);
+      return nullptr;
+    } catch (const std::exception&) {
+      return std::current_exception();
     }
   }
 
-  void finish(const Slot& slot, std::string problem) {
-    Announcement& announcement = *slot.announcement;
-    if (problem.empty()) {
-      read_bytes += announcement.texts[slot.index].tokens() * row_bytes * static_cast<int64_t>(planes.size());
+  void finish(const Run& run, const std::vector<std::exception_ptr>& problems) {
+    Announcement& announcement = *run.announcement;
+    for (size_t i = 0; i < run.texts.size(); ++i) {
+      const size_t text = run.texts[i];
+      if (!problems[i]) read_bytes += announcement.texts[text].tokens() * token_bytes();
+      announcement.problems[text] = problems[i];
+      announcement.progress[text] = Progress::kDone;
     }
-    announcement.problems[slot.index] = std::move(problem);
-    slot.progress() = Progress::kDone;
-    --announcement.unread;
+    announcement.unread -= static_cast<int64_t>(run.texts.size());
     // Waking the caller for every text would cost as much as reading a short one.
     if (announcement.unread == 0 || reading == 0 || awaits_single_texts) text_done.notify_all();
   }
@@ -136,16 +149,14 @@ struct BlockReader::Impl {
 
   void announce(std::span<const CachedText> texts) {
     auto announcement = std::make_shared<Announcement>(texts);
-    announcement->bytes = announcement->tokens() * row_bytes * static_cast<int64_t>(planes.size());
+    announcement->bytes = announcement->tokens() * token_bytes();
     for (size_t i = 0; i < texts.size(); ++i) announced[key_of(texts[i])].push_back({announcement, i});
     queue.push_back(std::move(announcement));
   }
 
   /// Announces in parts that the memory limit has room for.
   void expect(std::span<const CachedText> texts) {
-    const auto bytes_of = [&](const CachedText& text) {
-      return text.tokens() * row_bytes * static_cast<int64_t>(planes.size());
-    };
+    const auto bytes_of = [&](const CachedText& text) { return text.tokens() * token_bytes(); };
     int64_t all_bytes = 0;
     for (const CachedText& text : texts) all_bytes += bytes_of(text);
     const int64_t part_bytes = all_bytes <= limit_bytes ? all_bytes : limit_bytes / 4;
@@ -208,7 +219,7 @@ struct BlockReader::Impl {
   ReadBlocks result_of(const Announcement& announcement) const {
     ReadBlocks blocks{announcement.rows_PSR, {}};
     for (size_t i = 0; i < announcement.problems.size(); ++i) {
-      if (!announcement.problems[i].empty()) blocks.damaged.emplace_back(i, announcement.problems[i]);
+      if (announcement.problems[i]) blocks.damaged.emplace_back(i, announcement.problems[i]);
     }
     return blocks;
   }
@@ -219,6 +230,7 @@ struct BlockReader::Impl {
     std::vector<std::pair<size_t, Slot>> elsewhere;  // texts of the batch that are read into another announcement
     if (!batch) {
       batch = std::make_shared<Announcement>(texts);
+      batch->bytes = batch->tokens() * token_bytes();
       gather(*batch, elsewhere);
       queue.push_back(batch);
     }
@@ -280,6 +292,9 @@ struct BlockReader::Impl {
 
   using Key = std::pair<const Shard*, int64_t>;
   static Key key_of(const CachedText& text) { return {text.shard, text.text}; }
+
+  /// Of the planes that are read.
+  int64_t token_bytes() const { return row_bytes * static_cast<int64_t>(planes.size()); }
 
   const std::vector<int64_t> planes;
   const int64_t row_bytes;

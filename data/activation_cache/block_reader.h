@@ -5,9 +5,9 @@
 #include <ATen/ATen.h>
 
 #include <cstdint>
+#include <exception>
 #include <memory>
 #include <span>
-#include <string>
 #include <utility>
 #include <vector>
 
@@ -18,13 +18,13 @@ namespace layalign::data {
 /// What was read for a batch of texts.
 struct ReadBlocks {
   at::Tensor rows_PSR;  ///< uint8, texts one behind the other; undefined numbers where a text is in `damaged`
-  /// Texts that could not be read (index in the batch) and why.
-  std::vector<std::pair<size_t, std::string>> damaged;
+  /// Texts that could not be read (index in the batch) and why: the errors of Shard::read.
+  std::vector<std::pair<size_t, std::exception_ptr>> damaged;
 };
 
 struct BlockReaderOptions {
   int threads = 2;
-  /// Of blocks that wait to be taken; what is being taken is not counted.
+  /// Of blocks that wait to be taken; what is being taken is not counted. A quarter as much is kept for the next ones.
   int64_t memory_limit_bytes = int64_t{1} << 30;
   bool pinned = false;  ///< page-locked memory, for copies to a GPU
 };

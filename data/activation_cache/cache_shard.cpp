@@ -51,7 +51,7 @@ class LastFile {
     if (path == path_ && is_whole(bytes)) return descriptor_;
     close();
     descriptor_ = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
-    if (descriptor_ < 0) refuse(path, "cannot be opened: " + std::generic_category().message(errno));
+    if (descriptor_ < 0) refuse_access(path, "cannot be opened", errno);
     path_ = path;
     if (!is_whole(bytes)) {
       refuse(path, "has " + std::to_string(status_.st_size) + " bytes, its manifest says " + std::to_string(bytes));
@@ -88,10 +88,7 @@ class OpenShard {
     while (!pieces.empty()) {
       const ssize_t got = ::preadv(descriptor_, pieces.data(), static_cast<int>(pieces.size()), offset);
       if (got < 0 && errno == EINTR) continue;
-      if (got < 0) {
-        refuse(path_,
-               "cannot be read at byte " + std::to_string(offset) + ": " + std::generic_category().message(errno));
-      }
+      if (got < 0) refuse_access(path_, "cannot be read at byte " + std::to_string(offset), errno);
       if (got == 0) refuse(path_, "ends at byte " + std::to_string(offset));
       offset += got;
       auto left = static_cast<size_t>(got);

@@ -53,7 +53,7 @@ class ShardWriter {
 class Shard {
  public:
   /// `manifest`: the path of shard-NAME.json. `form`: what the shard must hold.
-  /// Errors: DataError naming the file and what is wrong with it.
+  /// Errors: DataError naming the file and what is wrong with it; IoError where the system does not read it.
   Shard(const std::filesystem::path& manifest, const CacheForm& form);
   Shard(Shard&&) noexcept;
   Shard& operator=(Shard&&) noexcept;
@@ -69,7 +69,8 @@ class Shard {
   int64_t block_offset(int64_t text) const;  ///< in the file, bytes
 
   /// Reads the chosen planes of a text into `target` [planes.size(), S, R], and compares each with its hash.
-  /// Errors: DataError naming file, key, layer and byte; also where the file has gone or become shorter.
+  /// Errors: DataError naming file, key, layer and byte; also where the file has gone or become shorter. IoError where the system
+  /// does not read it.
   void read(int64_t text, std::span<const int64_t> planes, std::span<std::byte> target) const;
   /// The same, the i-th plane to `target + i * stride_bytes`: into the rows of a batch.
   void read(int64_t text, std::span<const int64_t> planes, std::byte* target, int64_t stride_bytes) const;

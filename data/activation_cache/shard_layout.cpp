@@ -9,6 +9,7 @@
 #include <cstring>
 #include <system_error>
 
+#include "checkpoints_tools/error.h"
 #include "checkpoints_tools/hash.h"
 #include "data/activation_cache/form_file.h"
 #include "data/activation_cache/json_file.h"
@@ -244,13 +245,18 @@ Hdf5Front make_shard_front(const CacheForm& form, const ShardTexts& texts) {
 
 const Hdf5Dataset& hashes_in(const std::map<std::string, Hdf5Dataset>& datasets) { return datasets.at(kHashes); }
 
+void refuse_access(const fs::path& shard, const std::string& what, int error) {
+  const std::string text = shard.string() + ": " + what + ": " + std::generic_category().message(error);
+  // Gone, or no file: a folder, a pipe, a socket.
+  const bool is_no_file = error == ENOENT || error == ENOTDIR || error == EISDIR || error == ENXIO || error == EOPNOTSUPP;
+  if (is_no_file) throw DataError(text + "; " + advice_for(shard));
+  throw checkpoints_tools::IoError(text);
+}
+
 std::vector<std::byte> read_front_bytes(const fs::path& path, int64_t bytes) {
-  const auto refuse = [&](const std::string& what) {
-    throw DataError(path.string() + ": " + what + "; " + advice_for(path));
-  };
   // O_NONBLOCK: opening a FIFO would wait for ever; it has no effect on regular files.
   const int descriptor = ::open(path.c_str(), O_RDONLY | O_NONBLOCK | O_CLOEXEC);
-  if (descriptor < 0) refuse("cannot be opened: " + std::generic_category().message(errno));
+  if (descriptor < 0) refuse_access(path, "cannot be opened", errno);
   std::vector<std::byte> front(static_cast<size_t>(bytes));
   size_t done = 0;
   ssize_t part = 1;
@@ -262,16 +268,17 @@ std::vector<std::byte> read_front_bytes(const fs::path& path, int64_t bytes) {
   }
   const int error = errno;
   ::close(descriptor);
-  if (part < 0)
-    refuse("cannot be read at byte " + std::to_string(done) + ": " + std::generic_category().message(error));
-  if (done < front.size()) refuse("ends at byte " + std::to_string(done));
+  if (part < 0) refuse_access(path, "cannot be read at byte " + std::to_string(done), error);
+  if (done < front.size()) {
+    throw DataError(path.string() + ": ends at byte " + std::to_string(done) + "; " + advice_for(path));
+  }
   return front;
 }
 
 ShardFront read_shard_front(const fs::path& path, const ShardManifest& manifest, const CacheForm& form) {
   std::error_code error;
   const auto size = fs::file_size(path, error);
-  if (error) throw DataError(path.string() + ": cannot be opened: " + error.message() + "; " + advice_for(path));
+  if (error) refuse_access(path, "cannot be opened", error.value());
   if (size != static_cast<uintmax_t>(manifest.file_bytes)) {
     throw DataError(path.string() + ": has " + std::to_string(size) + " bytes, its manifest says " +
                     std::to_string(manifest.file_bytes) + "; " + advice_for(path));

@@ -47,6 +47,10 @@ std::filesystem::path shard_of(const std::filesystem::path& manifest);
 /// What to do about a damaged shard: the end of messages.
 std::string advice_for(const std::filesystem::path& shard);
 
+/// The system has refused `what` ("cannot be opened") with an errno.
+/// Errors: DataError with the advice for a file that has gone; IoError for any other reason: it may be whole.
+[[noreturn]] void refuse_access(const std::filesystem::path& shard, const std::string& what, int error);
+
 /// The texts of a shard.
 struct ShardTexts {
   std::vector<CacheKey> keys;

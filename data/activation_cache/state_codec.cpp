@@ -1,5 +1,9 @@
 #include "data/activation_cache/state_codec.h"
 
+#include <ATen/Parallel.h>
+
+#include <algorithm>
+#include <bit>
 #include <string>
 #include <utility>
 
@@ -55,7 +59,38 @@ at::Tensor encode_float8(const at::Tensor& states, int64_t width) {
   return at::cat({bytes_ND, exponents_NG.to(at::kByte)}, 1);
 }
 
+/// One row of numbers and the scales behind them. A number's bits, moved to where float32 has them, are it divided by 2^120.
+void decode_float8_row(const uint8_t* row, int64_t width, float* numbers) {
+  constexpr float kBias = 0x1p120f;  // of float32's exponents over e4m3's
+  const uint8_t* scales = row + width;
+  for (int64_t begin = 0; begin < width; begin += kGroup) {
+    const float scale = std::bit_cast<float>(static_cast<uint32_t>(scales[begin / kGroup]) << kMantissaBits);
+    const auto decode = [&](int64_t i) {
+      const uint32_t bits = row[i];
+      numbers[i] = std::bit_cast<float>((bits & 0x80) << 24 | (bits & 0x7f) << 20) * kBias * scale;
+    };
+    if (begin + kGroup <= width) {
+      for (int64_t i = 0; i < kGroup; ++i) decode(begin + i);
+    } else {
+      for (int64_t i = begin; i < width; ++i) decode(i);
+    }
+  }
+}
+
+at::Tensor decode_float8_on_cpu(const at::Tensor& rows, int64_t width) {
+  const auto rows_NR = rows.reshape({-1, rows.size(-1)}).contiguous();
+  const auto numbers_ND = at::empty({rows_NR.size(0), width}, at::kFloat);
+  const auto* bytes = rows_NR.const_data_ptr<uint8_t>();
+  auto* numbers = numbers_ND.mutable_data_ptr<float>();
+  const int64_t row_bytes = rows_NR.size(1), grain = std::max<int64_t>(1, 32768 / width);
+  at::parallel_for(0, rows_NR.size(0), grain, [&](int64_t begin, int64_t end) {
+    for (int64_t row = begin; row < end; ++row) decode_float8_row(bytes + row * row_bytes, width, numbers + row * width);
+  });
+  return numbers_ND;
+}
+
 at::Tensor decode_float8(const at::Tensor& rows, int64_t width) {
+  if (rows.is_cpu()) return decode_float8_on_cpu(rows, width);
   const int64_t groups = groups_of(width);
   const auto rows_NR = rows.reshape({-1, rows.size(-1)});
   const auto numbers_ND = rows_NR.narrow(1, 0, width).contiguous().view(at::kFloat8_e4m3fn).to(at::kFloat);

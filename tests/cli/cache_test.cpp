@@ -43,6 +43,15 @@ class Cache : public testing::Test {
     for (std::string line; std::getline(file, line);) found.push_back(nlohmann::json::parse(line)["loss"].get<double>());
     return found;
   }
+  /// Of every shard; a negative offset counts from the end.
+  void change_byte(int64_t offset) const {
+    for (const auto& entry : fs::directory_iterator(cache())) {
+      if (entry.path().extension() != ".h5") continue;
+      std::string bytes = read_file(entry.path());
+      bytes[offset < 0 ? bytes.size() + offset : offset] ^= 1;
+      std::ofstream(entry.path(), std::ios::binary) << bytes;
+    }
+  }
   void expect_like_online(const std::string& name) {
     const auto online = losses("online"), got = losses(name);
     ASSERT_EQ(got.size(), online.size());
@@ -103,16 +112,68 @@ TEST_F(Cache, AnAutomaticChoiceIsKeptByAResumedRun) {
 }
 
 TEST_F(Cache, AShardThatVanishesWhileTrainingIsNamed) {
-  ASSERT_EQ(program(1, "build " + config).code, 0);
-  const auto metrics = (folder.path("long") / "metrics.jsonl").string();
-  const auto command = program_command("layalign-train", 1, config + " --set output=" + folder.path("long").string() +
-                                                                 " --set cache.mode=read --set checkpoint.every=100000 --set seed=1");
   replace_in_file(config, "epochs: 4", "epochs: 5000");  // it never ends by itself
-  const auto outcome = run_command("(" + command + ") & run=$!; until [ -s " + metrics + " ] || ! kill -0 $run; do sleep 0.05; done; rm " +
-                                   cache().string() + "/*.h5; wait $run");
+  for (const int ranks : {1, 2}) {
+    ASSERT_EQ(program(1, "build " + config).code, 0);
+    const auto output = folder.path("long-" + std::to_string(ranks)).string(), metrics = output + "/metrics.jsonl";
+    const auto command = program_command("layalign-train", ranks, config + " --set output=" + output +
+                                                                      " --set cache.mode=read --set checkpoint.every=100000 --set seed=1");
+    const auto outcome = run_command("(" + command + ") & run=$!; until [ -s " + metrics +
+                                     " ] || ! kill -0 $run; do sleep 0.05; done; rm -r " + cache().string() + "; wait $run");
+    EXPECT_EQ(outcome.code, 65) << outcome.output;
+    EXPECT_THAT(outcome.output, testing::ContainsRegex("corpus.jsonl:[0-9]+"));
+    EXPECT_THAT(outcome.output, HasSubstr(".h5"));
+  }
+}
+
+TEST_F(Cache, ADamagedFrontIsPassedOverWhereItMayBeComputed) {
+  ASSERT_EQ(trained("online", "").code, 0);
+  ASSERT_EQ(program(1, "build " + config).code, 0);
+  change_byte(100);
+  const auto refused = trained("refused", "--set cache.mode=read");
+  EXPECT_EQ(refused.code, 65) << refused.output;
+  EXPECT_THAT(refused.output, HasSubstr(".h5"));
+  const auto computed = trained("computed", "--set cache.mode=auto", 2);
+  EXPECT_EQ(computed.code, 0) << computed.output;
+  EXPECT_THAT(computed.output, HasSubstr("passed over, its texts are computed"));
+  expect_like_online("computed");
+
+  EXPECT_THAT(program(1, "info " + cache().string()).output, HasSubstr("damaged             " + cache().string()));
+  const auto verified = program(2, "verify " + cache().string());
+  EXPECT_EQ(verified.code, 65);
+  EXPECT_THAT(verified.output, HasSubstr(".h5"));
+  const auto rebuilt = program(2, "build " + config);
+  EXPECT_EQ(rebuilt.code, 0) << rebuilt.output;
+  EXPECT_THAT(rebuilt.output, HasSubstr("to be encoded anew"));
+  EXPECT_EQ(program(2, "verify " + cache().string()).code, 0);
+}
+
+TEST_F(Cache, ADamagedBlockIsComputedAndAddedAgain) {
+  ASSERT_EQ(trained("online", "").code, 0);
+  ASSERT_EQ(program(1, "build " + config).code, 0);
+  change_byte(-5);
+  const auto refused = trained("refused", "--set cache.mode=read");
+  EXPECT_EQ(refused.code, 65) << refused.output;
+  EXPECT_THAT(refused.output, HasSubstr("are not those that were written"));
+  const auto mended = trained("mended", "--set cache.mode=read_write");
+  EXPECT_EQ(mended.code, 0) << mended.output;
+  EXPECT_THAT(mended.output, HasSubstr("found damaged states and computed them again"));
+  EXPECT_THAT(mended.output, HasSubstr("1 added"));
+  expect_like_online("mended");
+  EXPECT_EQ(trained("read", "--set cache.mode=read").code, 0) << "the newer states count";
+}
+
+TEST_F(Cache, OneWriterAtATime) {
+  const auto metrics = (folder.path("writer") / "metrics.jsonl").string();
+  const auto command = program_command("layalign-train", 1, config + " --set output=" + folder.path("writer").string() +
+                                                                 " --set cache.mode=read_write --set stop_after=60s");
+  replace_in_file(config, "epochs: 4", "epochs: 50000");
+  const auto second = program_command("layalign-cache", 1, "build " + config);
+  const auto outcome = run_command("(exec sh -c '" + command + "' >/dev/null 2>&1) & run=$!; until [ -s " + metrics +
+                                   " ] || ! kill -0 $run; do sleep 0.05; done; (" + second + "); code=$?; kill -KILL $run; pkill -KILL -P $run; exit $code");
   EXPECT_EQ(outcome.code, 65) << outcome.output;
-  EXPECT_THAT(outcome.output, testing::ContainsRegex("corpus.jsonl:[0-9]+"));
-  EXPECT_THAT(outcome.output, HasSubstr(".h5"));
+  EXPECT_THAT(outcome.output, HasSubstr(cache().string()));
+  EXPECT_THAT(outcome.output, HasSubstr("process "));
 }
 
 TEST_F(Cache, GrowsWhileTraining) {
@@ -174,12 +235,7 @@ TEST_F(Cache, WhatIsMissingDamagedOrDifferentIsNamed) {
   EXPECT_THAT(missing.output, HasSubstr("corpus.jsonl:25"));
   EXPECT_THAT(missing.output, HasSubstr("not in the cache"));
 
-  for (const auto& entry : fs::directory_iterator(cache())) {
-    if (entry.path().extension() != ".h5") continue;
-    std::string bytes = read_file(entry.path());
-    bytes[bytes.size() - 5] ^= 1;
-    std::ofstream(entry.path(), std::ios::binary) << bytes;
-  }
+  change_byte(-5);
   const auto damaged = program(1, "verify " + cache().string());
   EXPECT_EQ(damaged.code, 65) << damaged.output;
   EXPECT_THAT(damaged.output, HasSubstr(".h5"));

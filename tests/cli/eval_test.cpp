@@ -120,6 +120,18 @@ TEST_F(Evaluation, IsTheSameOnAnyGrid) {
   EXPECT_EQ(texts[0], texts[2]);
 }
 
+TEST_F(Evaluation, ReadsTheEncodersStatesFromACache) {
+  const std::string cache = " --set cache.path=" + out("cache");
+  const auto built = run_program("layalign-cache", 1, "build " + config_path + cache);
+  ASSERT_EQ(built.code, 0) << built.output;
+  const std::string arguments = "--task msvamp,perplexity --limit 2 --languages English,Thai --output ";
+  const auto online = run(arguments + out("online")), cached = run(arguments + out("cached") + " --set cache.mode=read" + cache, 2);
+  ASSERT_EQ(online.code, 0) << online.output;
+  ASSERT_EQ(cached.code, 0) << cached.output;
+  EXPECT_THAT(cached.output, HasSubstr("shards of " + out("cache")));
+  EXPECT_EQ(texts_in(work->path("cached")), texts_in(work->path("online")));
+}
+
 TEST_F(Evaluation, DrawsDependOnTheSeedAlone) {
   const std::string arguments = "--task msvamp --limit 3 --max-new-tokens 8 --temperature 1 --top-p 0.9 --output ";
   const auto text = [&](const std::string& name, const std::string& more, int ranks) {

@@ -3,8 +3,10 @@
 #include <gtest/gtest.h>
 #include <unistd.h>
 
+#include <cerrno>
 #include <filesystem>
 
+#include "checkpoints_tools/file_operations.h"
 #include "data/activation_cache/activation_cache.h"
 #include "data/error.h"
 #include "model/cached_encoder.h"
@@ -63,12 +65,12 @@ data::CacheForm form_of(const Golden& golden, data::CacheDtype dtype) {
 }
 
 std::unique_ptr<model::CachedEncoder> cached_encoder(const Golden& golden, const fs::path& folder, data::CacheDtype dtype,
-                                                     const model::CacheUse& use) {
+                                                     const model::CacheUse& use, const data::BlockReaderOptions& options = {}) {
   const auto load = [folder = golden.encoder_folder] { return model::load_encoder(folder, at::kCPU, at::kFloat); };
   return std::make_unique<model::CachedEncoder>(
       model::read_encoder_info(golden.encoder_folder), "fingerprint", at::kFloat, at::kCPU, load,
       std::make_unique<data::ActivationCache>(folder, form_of(golden, dtype)), golden.encoder_layers, use,
-      data::BlockReaderOptions{});
+      options);
 }
 
 /// Stores the states of all samples, encoded `together` or one by one. On the first rank.
@@ -120,7 +122,8 @@ TEST(CacheLaws, CachedTrainingFollowsOnlineTrainingOnEveryGrid) {
 
 TEST(CacheLaws, BitIdenticalWhereTheEncoderSawTheSameBatches) {
   const dist::ProcessGrid alone;
-  for (const char* name : {kStage1, kStage2}) {
+  for (const char* name : {kStage1, kStage2, "xlmr-mistral-stage1-Linear", "nllb-llama-gqa-stage2-MLP", "t5-llama-bias-stage2-MLP",
+                           "bert-qwen2-tied-stage1-MLP", "gpt2-qwen2-tied-stage2-Linear", "qwen3-qwen2-tied-stage2-Linear"}) {
     const Golden golden(name);
     const CacheFolder folder;
     build(golden, folder.path(), data::CacheDtype::kFloat32, /*together=*/true);
@@ -178,6 +181,81 @@ TEST(CacheLaws, HalfACacheIsFilledWhileTraining) {
     const data::ActivationCache cache(folder.path(), form_of(golden, data::CacheDtype::kFloat32));
     for (const auto& sample : golden.samples) EXPECT_TRUE(cache.find(data::cache_key(sample.source))) << sample.origin;
   }
+}
+
+TEST(CacheLaws, ThePieceOfMemoryDoesNotMatter) {
+  const Golden golden(kStage1);
+  const CacheFolder folder;
+  build(golden, folder.path(), data::CacheDtype::kFloat32, /*together=*/false);
+  const auto losses = [&](int64_t limit, int threads) {
+    const data::BlockReaderOptions options{.threads = threads, .memory_limit_bytes = limit};
+    return losses_of(golden, dist::ProcessGrid(), cached_encoder(golden, folder.path(), data::CacheDtype::kFloat32, kRead, options), 2);
+  };
+  const auto plenty = losses(int64_t{1} << 30, 2);
+  for (const int64_t limit : {1, 4096, 100'000}) EXPECT_EQ(losses(limit, 3), plenty) << limit << " bytes";
+}
+
+/// The files under a cache that cannot be written any more.
+class FullDisk {
+ public:
+  FullDisk() {
+    checkpoints_tools::set_file_hook([](const checkpoints_tools::FileOperation&) {
+      return checkpoints_tools::FileFault{checkpoints_tools::FileFault::Kind::kError, ENOSPC};
+    });
+  }
+  ~FullDisk() { checkpoints_tools::set_file_hook({}); }
+};
+
+TEST(CacheLaws, AFullDiskEndsAddingAndNotTheRun) {
+  const Golden golden(kStage1);
+  const dist::ProcessGrid alone;
+  const CacheFolder folder;
+  if (CacheFolder::is_first()) data::ActivationCache::create(folder.path(), form_of(golden, data::CacheDtype::kFloat32));
+  test_process()->barrier();
+  for (const int64_t limit : {int64_t{1}, int64_t{1} << 30}) {  // each text is written at once, or all by commit()
+    auto encoder = cached_encoder(golden, folder.path(), data::CacheDtype::kFloat32, {.read = true, .compute = true, .add = true},
+                                  {.memory_limit_bytes = limit});
+    auto* cached = encoder.get();
+    System system(golden, alone);
+    system.encoder = std::move(encoder);
+    trainer::TrainStep step(alone, {.eps = golden.eps}, system.models());
+    const auto online = losses_of(golden, alone, nullptr, 2, 3);
+    const FullDisk full;
+    for (int64_t i = 0; i < 3; ++i) {
+      EXPECT_EQ(step.run(golden.samples, 2, golden.lr, i + 1).loss, online[i]) << "step " << i;
+      cached->commit();
+    }
+    EXPECT_THAT(cached->adding_ended_by(), testing::HasSubstr(folder.path().string()));
+    EXPECT_THAT(cached->adding_ended_by(), testing::HasSubstr("No space left on device"));
+  }
+  test_process()->barrier();
+  EXPECT_EQ(data::ActivationCache(folder.path(), form_of(golden, data::CacheDtype::kFloat32)).texts(), 0);
+}
+
+TEST(CacheLaws, ComputedInBfloat16ItIsReadBitForBit) {
+  const Golden golden(kStage2);
+  const auto batch = data::pack(golden.samples, /*bos_id=*/1);
+  const auto load = [&] { return model::load_encoder(golden.encoder_folder, at::kCPU, at::kBFloat16); };
+  const auto online = load()->encode(batch.source_ids_S, batch.source_offsets, golden.encoder_layers);
+  const CacheFolder folder;
+  auto form = form_of(golden, data::CacheDtype::kBfloat16);
+  form.compute_precision = "bfloat16";
+  const auto encode = [&](const model::CacheUse& use) {
+    const model::CachedEncoder encoder(model::read_encoder_info(golden.encoder_folder), "fingerprint", at::kBFloat16, at::kCPU, load,
+                                       std::make_unique<data::ActivationCache>(folder.path(), form), golden.encoder_layers, use, {});
+    const auto states = encoder.encode(batch.source_ids_S, batch.source_offsets, golden.encoder_layers);
+    encoder.commit();
+    return states;
+  };
+  if (CacheFolder::is_first()) {
+    data::ActivationCache::create(folder.path(), form);
+    encode({.read = false, .compute = true, .add = true});
+  }
+  test_process()->barrier();
+  const auto read = encode(kRead);
+  EXPECT_EQ(read.layers_ESD.scalar_type(), at::kBFloat16);
+  EXPECT_TRUE(read.layers_ESD.equal(online.layers_ESD));
+  EXPECT_TRUE(read.last_SD.equal(online.last_SD));
 }
 
 TEST(CacheLaws, AMissingSampleIsNamed) {

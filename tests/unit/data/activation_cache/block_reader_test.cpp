@@ -6,6 +6,7 @@
 #include <chrono>
 #include <thread>
 
+#include "data/error.h"
 #include "tests/unit/data/activation_cache/cache_files.h"
 
 namespace layalign::data {
@@ -147,7 +148,8 @@ TEST_F(BlockReading, DamagedTextsAreNamedAndTheOthersAreRead) {
       const auto blocks = reader.take(places(indices));
       ASSERT_THAT(blocks.damaged, SizeIs(1));
       EXPECT_EQ(blocks.damaged[0].first, 1u);
-      EXPECT_THAT(blocks.damaged[0].second, HasSubstr(to_string(cache_key(texts_[3]))));
+      EXPECT_THAT([&] { std::rethrow_exception(blocks.damaged[0].second); },
+                  testing::ThrowsMessage<DataError>(HasSubstr(to_string(cache_key(texts_[3])))));
       const int64_t first = static_cast<int64_t>(texts_[indices[0]].size());
       EXPECT_TRUE(same_bytes(blocks.rows_PSR.narrow(1, 0, first), expected({indices[0]}, {0, 1, 2})));
     }

@@ -45,6 +45,20 @@ TEST(Shard, HoldsWhatWasWrittenInEveryDtype) {
   }
 }
 
+TEST(Shard, WhatTheSystemDoesNotReadIsNotCalledDamaged) {
+  const TemporaryFolder folder;
+  const CacheForm form = form_of();
+  const Texts texts = texts_of(4);
+  const auto path = add_shard(folder.path(), form, texts);
+  const Shard shard(manifest_of(path), form);
+  std::filesystem::remove(path);
+  std::filesystem::create_symlink(path, path);  // "too many levels of symbolic links": as well it could be EIO or ESTALE
+  EXPECT_THAT([&] { read_planes(shard, 0, {0}, form); }, testing::ThrowsMessage<checkpoints_tools::IoError>(HasSubstr(path.string())));
+  EXPECT_THAT([&] { Shard(manifest_of(path), form); }, testing::ThrowsMessage<checkpoints_tools::IoError>(HasSubstr(path.string())));
+  std::filesystem::remove(path);
+  EXPECT_THROW(read_planes(shard, 0, {0}, form), DataError);
+}
+
 TEST(Shard, PlanesAreChosenInAnyOrder) {
   const TemporaryFolder folder;
   const CacheForm form = form_of(CacheDtype::kFloat8, {0, 1, 2, 3, 4, 5, 6});

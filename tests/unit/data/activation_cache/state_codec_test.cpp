@@ -54,6 +54,22 @@ TEST(StateCodec, Float8IsWithinItsBound) {
   }
 }
 
+TEST(StateCodec, EveryFloat8ByteIsReadAsTorchReadsIt) {
+  for (const int64_t width : {32, 40}) {  // whole groups, and a last one that is not
+    std::vector<at::Tensor> rows;
+    for (int code = 0; code < 256; ++code) {
+      if ((code & 0x7f) == 0x7f) continue;  // NaN, which is never stored
+      for (const int scale : {1, 100, 127, 128, 246}) {
+        rows.push_back(at::cat({at::full({width}, code, at::kByte), at::full({(width + 31) / 32}, scale, at::kByte)}));
+      }
+    }
+    const auto rows_NR = at::stack(rows);
+    const auto numbers = rows_NR.narrow(1, 0, width).contiguous().view(at::kFloat8_e4m3fn).to(at::kFloat);
+    const auto scales = at::pow(2.0, rows_NR.narrow(1, width, 1).to(at::kDouble) - 127).to(at::kFloat);
+    EXPECT_TRUE(same_bytes(decode_rows(rows_NR, CacheDtype::kFloat8, width, at::kFloat), numbers * scales));
+  }
+}
+
 TEST(StateCodec, Float8ScalesAreTheSmallestPowersOfTwo) {
   const std::vector<std::pair<float, int>> cases = {
       {0.0f, 127},   {1.0f, 119},    {448.0f, 127}, {464.0f, 127}, {464.5f, 128},  {232.0f, 126}, {232.5f, 127},
