@@ -9,7 +9,6 @@
 #include "data/error.h"
 #include "data/prompts.h"
 #include "data/task_records.h"
-#include "data/text_file.h"
 
 namespace layalign::data {
 namespace {
@@ -59,8 +58,8 @@ std::string number_of(std::string_view text, const std::string& where) {
   return number;
 }
 
-void read_mgsm(const fs::path& path, Questions* questions) {
-  for_each_line(path, [&](std::string_view line, int64_t number) {
+void read_mgsm(const fs::path& path, Questions* questions, const ProblemHandler& on_problem) {
+  const auto visit = [&](std::string_view line, int64_t number) {
     if (without_outer_space(line).empty()) return true;
     const std::string where = place(path.string(), number);
     const size_t tab = line.find('\t');
@@ -70,29 +69,33 @@ void read_mgsm(const fs::path& path, Questions* questions) {
     const std::string_view rest = line.substr(tab + 1);
     questions->add(question, math_prompt(question), number_of(rest.substr(0, rest.find('\t')), where), where);
     return !questions->is_full();
-  });
+  };
+  for_each_line(path, visit, on_problem);
 }
 
-void read_msvamp(const fs::path& path, Questions* questions) {
-  for_each_jsonl(path, [&](const JsonRecord& record) {
+void read_msvamp(const fs::path& path, Questions* questions, const ProblemHandler& on_problem) {
+  const auto visit = [&](const JsonRecord& record) {
     const std::string question = record.text("m_query");
     questions->add(question, math_prompt(question), number_of(record.text("response"), record.where), record.where);
     return !questions->is_full();
-  });
+  };
+  for_each_jsonl(path, visit, on_problem);
 }
 
-void read_x_csqa(const fs::path& path, Questions* questions) {
-  for_each_jsonl(path, [&](const JsonRecord& record) {
+void read_x_csqa(const fs::path& path, Questions* questions, const ProblemHandler& on_problem) {
+  const auto visit = [&](const JsonRecord& record) {
     const std::string prompt = x_csqa_prompt_of(record);
     questions->add(prompt, prompt, record.text("answerKey"), record.where);
     return !questions->is_full();
-  });
+  };
+  for_each_jsonl(path, visit, on_problem);
 }
 
 /// One file holds all languages. Without a list they come in the order of the file.
-std::vector<Questions> read_xnli(const fs::path& path, std::vector<Questions> wanted, std::optional<int64_t> limit) {
+std::vector<Questions> read_xnli(const fs::path& path, std::vector<Questions> wanted, std::optional<int64_t> limit,
+                                 const ProblemHandler& on_problem) {
   const bool all = wanted.empty();
-  for_each_in_array(path, [&](const JsonRecord& record) {
+  const auto visit = [&](const JsonRecord& record) {
     const std::string language = record.text("language");
     auto questions = std::find_if(wanted.begin(), wanted.end(), [&](const auto& q) { return q.language == language; });
     if (questions == wanted.end()) {
@@ -102,7 +105,8 @@ std::vector<Questions> read_xnli(const fs::path& path, std::vector<Questions> wa
     const std::string prompt = xnli_prompt_of(record);
     questions->add(prompt, prompt, xnli_label_of(record), record.where);
     return all || !std::all_of(wanted.begin(), wanted.end(), std::mem_fn(&Questions::is_full));
-  });
+  };
+  for_each_in_array(path, visit, on_problem);
   return wanted;
 }
 
@@ -139,21 +143,17 @@ std::vector<std::string> languages_with_files(EvaluationTask task, const fs::pat
                   " is not under the data root " + data_root.string());
 }
 
-std::vector<Questions> read_by_language(EvaluationTask task, const fs::path& data_root, std::vector<Questions> wanted) {
-  for (Questions& questions : wanted) {
-    const fs::path path = path_of(task, data_root, questions.language);
-    if (!fs::exists(path)) {
-      throw DataError(path.string() + ": no such file, so " + std::string(name_of(task)) + " has no " +
-                      questions.language + "; take it off the list of languages, or get the file");
-    }
-    if (task == EvaluationTask::kMgsm)
-      read_mgsm(path, &questions);
-    else if (task == EvaluationTask::kMsvamp)
-      read_msvamp(path, &questions);
-    else
-      read_x_csqa(path, &questions);
+void read_language(EvaluationTask task, const fs::path& path, Questions* questions, const ProblemHandler& on_problem) {
+  if (!fs::exists(path)) {
+    throw DataError(path.string() + ": no such file, so " + std::string(name_of(task)) + " has no " +
+                    questions->language + "; take it off the list of languages, or get the file");
   }
-  return wanted;
+  if (task == EvaluationTask::kMgsm)
+    read_mgsm(path, questions, on_problem);
+  else if (task == EvaluationTask::kMsvamp)
+    read_msvamp(path, questions, on_problem);
+  else
+    read_x_csqa(path, questions, on_problem);
 }
 
 }  // namespace
@@ -172,7 +172,8 @@ std::optional<EvaluationTask> evaluation_task_named(std::string_view name) {
 bool is_math(EvaluationTask task) { return task == EvaluationTask::kMgsm || task == EvaluationTask::kMsvamp; }
 
 std::vector<EvaluationItem> read_evaluation(EvaluationTask task, const fs::path& data_root,
-                                            const std::vector<std::string>& languages, std::optional<int64_t> limit) {
+                                            const std::vector<std::string>& languages, std::optional<int64_t> limit,
+                                            const ProblemHandler& on_problem) {
   const bool one_file = task == EvaluationTask::kXnli;
   for (size_t i = 0; i < languages.size(); ++i) {
     if (std::find(languages.begin(), languages.begin() + i, languages[i]) != languages.begin() + i) {
@@ -180,19 +181,27 @@ std::vector<EvaluationItem> read_evaluation(EvaluationTask task, const fs::path&
     }
   }
   std::vector<Questions> wanted;
-  for (const auto& language : languages.empty() && !one_file ? languages_with_files(task, data_root) : languages) {
-    wanted.push_back({language, limit, {}});
+  go_on_after(data_root, on_problem, [&] {
+    for (const auto& language : languages.empty() && !one_file ? languages_with_files(task, data_root) : languages) {
+      wanted.push_back({language, limit, {}});
+    }
+  });
+  if (one_file) {
+    const fs::path path = path_of(task, data_root, "");
+    wanted = read_xnli(path, std::move(wanted), limit, on_problem);
+    go_on_after(path, on_problem, [&] {
+      if (wanted.empty()) throw DataError(path.string() + ": holds no questions");
+    });
   }
-  wanted = one_file ? read_xnli(path_of(task, data_root, ""), std::move(wanted), limit)
-                    : read_by_language(task, data_root, std::move(wanted));
   std::vector<EvaluationItem> items;
   for (Questions& questions : wanted) {
-    if (questions.items.empty()) {
-      throw DataError(path_of(task, data_root, questions.language).string() + ": no question in " + questions.language);
-    }
+    go_on_after(data_root, on_problem, [&] {
+      const fs::path path = path_of(task, data_root, questions.language);
+      if (!one_file) read_language(task, path, &questions, on_problem);
+      if (questions.items.empty()) throw DataError(path.string() + ": no question in " + questions.language);
+    });
     std::move(questions.items.begin(), questions.items.end(), std::back_inserter(items));
   }
-  if (items.empty()) throw DataError(path_of(task, data_root, "").string() + ": holds no questions");
   return items;
 }
 

@@ -7,6 +7,8 @@
 #include <string_view>
 #include <vector>
 
+#include "data/text_file.h"
+
 namespace layalign::data {
 
 /// A benchmark whose answers are generated and scored.
@@ -33,9 +35,11 @@ struct EvaluationItem {
 
 /// Reads a benchmark in the public layout under `data_root`, a language after the other, the first `limit` questions of
 /// each. `languages`: by English name, in this order; empty: every language that has questions. Errors: DataError with
-/// file and line for what cannot be a question; with path and language where a listed language has no questions.
+/// file and line for what cannot be a question; with path and language where a listed language has no questions. What goes
+/// to `on_problem` costs a question, or what of a file is behind them.
 std::vector<EvaluationItem> read_evaluation(EvaluationTask task, const std::filesystem::path& data_root,
                                             const std::vector<std::string>& languages,
-                                            std::optional<int64_t> limit = std::nullopt);
+                                            std::optional<int64_t> limit = std::nullopt,
+                                            const ProblemHandler& on_problem = {});
 
 }  // namespace layalign::data

@@ -25,10 +25,7 @@ class TokenizedCorpus : public Dataset {
 
   int64_t size() const override { return static_cast<int64_t>(corpus_.rows.size()); }
   const std::string& language(int64_t index) const override { return corpus_.languages[corpus_.rows[index].language]; }
-  std::string group(int64_t index) const override {
-    const auto& row = corpus_.rows[index];
-    return row.group.empty() ? "row " + std::to_string(index) : row.group;  // many rows may stand on one line
-  }
+  std::string group(int64_t index) const override { return TextCorpus::group(corpus_.rows[index], index); }
 
   int64_t longest_source() const override { return stage_.max_source_tokens; }
 
@@ -65,15 +62,7 @@ class TokenIdCorpus : public Dataset {
  public:
   TokenIdCorpus(const fs::path& path, const configs::StageConfig& stage, const Vocabulary& vocabulary) {
     for_each_jsonl(path, [&](const JsonRecord& record) {
-      Sample sample;
-      sample.source = ids(record, "source", vocabulary.encoder_size, stage.max_source_tokens);
-      if (sample.source.empty()) throw DataError(record.where + ": field 'source' is empty");
-      sample.target = ids(record, "target", vocabulary.llm_size, stage.max_target_tokens);
-      if (sample.target.empty()) throw DataError(record.where + ": field 'target' is empty; it ends with eos");
-      if (stage.prompt) sample.prompt = ids(record, "prompt", vocabulary.llm_size, stage.max_target_tokens);
-      sample.language = kLanguage;
-      sample.origin = record.where;
-      samples_.push_back(std::move(sample));
+      samples_.push_back(token_id_sample(record, stage, vocabulary));
       return true;
     });
     if (samples_.empty()) throw DataError(path.string() + ": the corpus is empty");
@@ -101,16 +90,7 @@ class TokenIdCorpus : public Dataset {
   }
 
  private:
-  static std::vector<int64_t> ids(const JsonRecord& record, const char* key, int64_t vocabulary_size, int64_t most) {
-    auto result = token_ids(record, key, vocabulary_size);
-    if (static_cast<int64_t>(result.size()) > most) {
-      throw DataError(record.where + ": field '" + key + "' has " + std::to_string(result.size()) + " ids, more than the stage's limit of " +
-                      std::to_string(most) + "; ids are taken as given, never cut: raise max_source_tokens or max_target_tokens");
-    }
-    return result;
-  }
-
-  inline static const std::string kLanguage = "none";
+  inline static const std::string kLanguage = kTokenIdLanguage;
   std::vector<Sample> samples_;
 };
 
@@ -132,16 +112,23 @@ fs::path resolve_corpus(const std::string& path, const std::optional<fs::path>& 
 
 }  // namespace
 
-std::unique_ptr<Dataset> open_dataset(const configs::StageConfig& stage, const configs::DataConfig& data,
-                                      const fs::path& config_folder, const Vocabulary& vocabulary) {
-  const auto& corpus = stage.corpus;
+CorpusPlace locate_corpus(const configs::CorpusConfig& corpus, const configs::DataConfig& data,
+                          const fs::path& config_folder) {
   std::optional<fs::path> root;
   if (data.root) root = configs::resolve_path(*data.root, config_folder);
-  fs::path path;
-  if (corpus.path) path = resolve_corpus(*corpus.path, root, config_folder);
-  else if (corpus.format == "msvamp") path = root.value_or("") / "evaluation/msvamp";
-  if (corpus.format == "token_ids") return std::make_unique<TokenIdCorpus>(path, stage, vocabulary);
-  return std::make_unique<TokenizedCorpus>(read_text_corpus(corpus, root.value_or(""), path), stage, vocabulary);
+  CorpusPlace place{root.value_or(""), {}};
+  if (corpus.path)
+    place.path = resolve_corpus(*corpus.path, root, config_folder);
+  else if (corpus.format == "msvamp")
+    place.path = place.root / "evaluation/msvamp";
+  return place;
+}
+
+std::unique_ptr<Dataset> open_dataset(const configs::StageConfig& stage, const configs::DataConfig& data,
+                                      const fs::path& config_folder, const Vocabulary& vocabulary) {
+  const auto [root, path] = locate_corpus(stage.corpus, data, config_folder);
+  if (stage.corpus.format == "token_ids") return std::make_unique<TokenIdCorpus>(path, stage, vocabulary);
+  return std::make_unique<TokenizedCorpus>(read_text_corpus(stage.corpus, root, path), stage, vocabulary);
 }
 
 }  // namespace layalign::data

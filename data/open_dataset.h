@@ -18,6 +18,16 @@ struct Vocabulary {
   int64_t llm_eos = 0;                            ///< the id that ends a target
 };
 
+/// Where a corpus lies.
+struct CorpusPlace {
+  std::filesystem::path root;  ///< data.root; empty where there is none
+  std::filesystem::path path;  ///< of formats that have one
+};
+
+/// Errors: DataError for a missing file, with every place that was tried.
+CorpusPlace locate_corpus(const configs::CorpusConfig& corpus, const configs::DataConfig& data,
+                          const std::filesystem::path& config_folder);
+
 /// Opens the corpus of a stage. Text is tokenised when a sample is asked for; ids are taken as they are.
 /// `config_folder`: of the config file, for relative paths.
 /// Errors: DataError with file and line; a missing file with every place that was tried.

@@ -41,7 +41,11 @@ uint64_t keyed_hash(const std::string& text, uint64_t seed) {
 }  // namespace
 
 Split split_by_group(const Dataset& dataset, int64_t dev_size, uint64_t seed) {
-  const int64_t size = dataset.size();
+  return split_by_group(
+      dataset.size(), [&](int64_t index) { return dataset.group(index); }, dev_size, seed);
+}
+
+Split split_by_group(int64_t size, const std::function<std::string(int64_t)>& group, int64_t dev_size, uint64_t seed) {
   Split split;
   if (dev_size == 0) {
     split.train.resize(size);
@@ -49,13 +53,13 @@ Split split_by_group(const Dataset& dataset, int64_t dev_size, uint64_t seed) {
     return split;
   }
   std::unordered_map<std::string, std::vector<int64_t>> members;
-  for (int64_t i = 0; i < size; ++i) members[dataset.group(i)].push_back(i);
+  for (int64_t i = 0; i < size; ++i) members[group(i)].push_back(i);
   std::vector<std::pair<uint64_t, const std::string*>> ranking;
-  for (const auto& [group, indices] : members) ranking.emplace_back(keyed_hash(group, seed), &group);
+  for (const auto& [name, indices] : members) ranking.emplace_back(keyed_hash(name, seed), &name);
   std::sort(ranking.begin(), ranking.end(),
             [](const auto& a, const auto& b) { return std::tie(a.first, *a.second) < std::tie(b.first, *b.second); });
-  for (const auto& [hash, group] : ranking) {
-    const auto& indices = members[*group];
+  for (const auto& [hash, name] : ranking) {
+    const auto& indices = members[*name];
     const int64_t missing = dev_size - static_cast<int64_t>(split.dev.size());
     if (missing > 0) {
       const auto taken = std::min<int64_t>(missing, static_cast<int64_t>(indices.size()));

@@ -1,7 +1,9 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <span>
+#include <string>
 #include <vector>
 
 #include "data/dataset.h"
@@ -19,6 +21,9 @@ struct Split {
 /// group held out is larger than needed, its surplus samples are in neither part.
 /// Errors: DataError when nothing is left to train on.
 Split split_by_group(const Dataset& dataset, int64_t dev_size, uint64_t seed);
+
+/// The same for `size` samples whose groups `group` tells.
+Split split_by_group(int64_t size, const std::function<std::string(int64_t)>& group, int64_t dev_size, uint64_t seed);
 
 /// The order in which `epoch` (from 0) visits `indices`: a shuffle that depends on the seed and the epoch alone, the same on
 /// every rank, every grid and every standard library.

@@ -7,21 +7,24 @@
 #include "data/error.h"
 #include "data/prompts.h"
 #include "data/task_records.h"
-#include "data/text_file.h"
 
 namespace layalign::data {
 namespace {
 
 namespace fs = std::filesystem;
 
-/// Fills a TextCorpus, counting rows a language.
+using RowVisitor = std::function<void(const TextCorpus&, TextRow)>;
+
+/// Hands the wanted rows on, counting them a language.
 class Builder {
  public:
-  explicit Builder(const configs::CorpusConfig& config) : config_(config) {
+  Builder(const configs::CorpusConfig& config, const RowVisitor& visit, ProblemHandler problem_handler)
+      : on_problem(std::move(problem_handler)), config_(config), visit_(visit) {
     for (const auto& language : config.languages) add_language(language);
   }
 
-  TextCorpus corpus;
+  TextCorpus corpus;  // without rows
+  const ProblemHandler on_problem;
 
   int32_t add_file(const fs::path& path) {
     corpus.files.push_back(path.string());
@@ -53,17 +56,18 @@ class Builder {
   void add(TextRow row) {
     if (is_full(row.language)) return;
     ++counts_[row.language];
-    corpus.rows.push_back(std::move(row));
+    visit_(corpus, std::move(row));
   }
 
   TextCorpus finish() {
     const std::string from = corpus.files.empty() ? "the corpus" : corpus.files.front();
-    if (corpus.rows.empty() && others_.empty()) throw DataError(from + ": the corpus is empty");
-    for (size_t i = 0; i < counts_.size(); ++i) {
-      if (counts_[i] > 0) continue;
-      std::string has;
-      for (const auto& other : others_) has += (has.empty() ? "; it has " : ", ") + other;
-      throw DataError(from + ": no row in the language " + corpus.languages[i] + " (corpus.languages)" + has);
+    const bool is_empty =
+        others_.empty() && std::all_of(counts_.begin(), counts_.end(), [](int64_t count) { return count == 0; });
+    go_on_after(from, on_problem, [&] {
+      if (is_empty) throw DataError(from + ": the corpus is empty");
+    });
+    for (size_t i = 0; i < config_.languages.size() && !is_empty; ++i) {
+      go_on_after(from, on_problem, [&] { require_rows(i, from); });
     }
     return std::move(corpus);
   }
@@ -75,7 +79,15 @@ class Builder {
     return static_cast<int32_t>(counts_.size()) - 1;
   }
 
+  void require_rows(size_t language, const std::string& from) const {
+    if (counts_[language] > 0) return;
+    std::string has;
+    for (const auto& other : others_) has += (has.empty() ? "; it has " : ", ") + other;
+    throw DataError(from + ": no row in the language " + corpus.languages[language] + " (corpus.languages)" + has);
+  }
+
   const configs::CorpusConfig& config_;
+  const RowVisitor& visit_;
   std::vector<int64_t> counts_;
   std::vector<std::string> others_;  // seen, but not listed in the config
 };
@@ -97,14 +109,22 @@ std::string code_of(const std::string& language) {
   return std::string(*code);
 }
 
-std::vector<std::string> read_lines(const fs::path& path, const std::optional<int64_t>& most, int64_t* total) {
-  std::vector<std::string> lines;
-  for_each_line(path, [&](std::string_view line, int64_t number) {
-    if (!most || number <= *most) lines.emplace_back(line);
-    *total = number;
+/// One side of sentence pairs: the first `most` lines, none in place of one that cannot be used.
+struct Side {
+  std::vector<std::optional<std::string>> lines;
+  std::optional<int64_t> total;  // of the file; none where it could not be read to its end
+};
+
+Side read_side(const fs::path& path, const std::optional<int64_t>& most, const ProblemHandler& on_problem) {
+  Side side;
+  const auto keep = [&](std::string_view line, int64_t number) {
+    if (most && number > *most) return true;
+    side.lines.resize(number - 1);
+    side.lines.emplace_back(line);
     return true;
-  });
-  return lines;
+  };
+  side.total = for_each_line(path, keep, on_problem);
+  return side;
 }
 
 void read_bilingual_pairs(const configs::CorpusConfig& config, const fs::path& root, Builder* builder) {
@@ -117,17 +137,26 @@ void read_bilingual_pairs(const configs::CorpusConfig& config, const fs::path& r
   if (languages.empty()) throw DataError((root / "bilingual_pairs").string() + ": no en-xx/train_100k.xx there");
   for (const auto& language : languages) {
     const auto source_path = path_of(language, code_of(language)), target_path = path_of(language, "en");
-    int64_t source_lines = 0, target_lines = 0;
-    auto sources = read_lines(source_path, config.train_num, &source_lines);
-    auto targets = read_lines(target_path, config.train_num, &target_lines);
-    if (source_lines != target_lines) {
-      throw DataError(source_path.string() + " has " + std::to_string(source_lines) + " lines, but " + target_path.string() +
-                      " has " + std::to_string(target_lines) + ": line n of one must translate line n of the other");
-    }
     const auto index = builder->wanted(language);
     const int32_t file = builder->add_file(source_path);
-    for (size_t i = 0; i < sources.size(); ++i) {
-      builder->add({std::move(sources[i]), std::move(targets[i]), {}, {}, *index, file, static_cast<int64_t>(i) + 1});
+    builder->add_file(target_path);
+    auto sources = read_side(source_path, config.train_num, builder->on_problem);
+    auto targets = read_side(target_path, config.train_num, builder->on_problem);
+    go_on_after(source_path, builder->on_problem, [&] {
+      if (!sources.total || !targets.total || sources.total == targets.total) return;
+      throw DataError(source_path.string() + " has " + std::to_string(*sources.total) + " lines, but " +
+                      target_path.string() + " has " + std::to_string(*targets.total) +
+                      ": line n of one must translate line n of the other");
+    });
+    for (size_t i = 0; i < std::min(sources.lines.size(), targets.lines.size()); ++i) {
+      if (!sources.lines[i] || !targets.lines[i]) continue;
+      builder->add({std::move(*sources.lines[i]),
+                    std::move(*targets.lines[i]),
+                    {},
+                    {},
+                    *index,
+                    file,
+                    static_cast<int64_t>(i) + 1});
     }
   }
 }
@@ -136,12 +165,13 @@ void read_metamath(const fs::path& root, Builder* builder) {
   builder->corpus.prompt_kind = PromptKind::kMath;
   const auto path = root / "query_translation/metamath_615k.json";
   const int32_t file = builder->add_file(path);
-  for_each_in_array(path, [&](const JsonRecord& record) {
+  const auto visit = [&](const JsonRecord& record) {
     if (const auto language = builder->wanted(record.text("lang"))) {
       builder->add({record.text("query"), record.text("response"), {}, {}, *language, file, record.line, record.item});
     }
     return !builder->is_complete();
-  });
+  };
+  for_each_in_array(path, visit, builder->on_problem);
 }
 
 void read_x_csqa(const configs::CorpusConfig& config, const fs::path& root, Builder* builder) {
@@ -153,22 +183,24 @@ void read_x_csqa(const configs::CorpusConfig& config, const fs::path& root, Buil
   for (const auto& language : languages) {
     const auto index = builder->wanted(language);
     const int32_t file = builder->add_file(path_of(language));
-    for_each_jsonl(path_of(language), [&](const JsonRecord& record) {
+    const auto visit = [&](const JsonRecord& record) {
       builder->add({x_csqa_prompt_of(record), record.text("answerKey"), {}, {}, *index, file, record.line});
       return !builder->is_full(*index);
-    });
+    };
+    for_each_jsonl(path_of(language), visit, builder->on_problem);
   }
 }
 
 void read_xnli(const fs::path& root, Builder* builder) {
   const auto path = root / "query_translation/xnli_dev.json";
   const int32_t file = builder->add_file(path);
-  for_each_in_array(path, [&](const JsonRecord& record) {
+  const auto visit = [&](const JsonRecord& record) {
     if (const auto language = builder->wanted(record.text("language"))) {
       builder->add({xnli_prompt_of(record), xnli_label_of(record), {}, {}, *language, file, record.line, record.item});
     }
     return !builder->is_complete();
-  });
+  };
+  for_each_in_array(path, visit, builder->on_problem);
 }
 
 /// "test_Bengali.jsonl" -> Bengali; another name is taken whole.
@@ -192,7 +224,7 @@ void read_msvamp(const configs::CorpusConfig& config, const fs::path& folder_or_
     const auto index = builder->wanted(language);
     const int32_t file = builder->add_file(path);
     if (!index) continue;
-    for_each_jsonl(path, [&](const JsonRecord& record) {
+    const auto visit = [&](const JsonRecord& record) {
       // The English file has the English question as m_query alone.
       const std::string source = record.text("m_query");
       const std::string target = !translate               ? record.text("response")
@@ -201,13 +233,14 @@ void read_msvamp(const configs::CorpusConfig& config, const fs::path& folder_or_
       // The same line is the same problem in every language.
       builder->add({source, target, {}, "msvamp " + std::to_string(record.line), *index, file, record.line});
       return !builder->is_full(*index);
-    });
+    };
+    for_each_jsonl(path, visit, builder->on_problem);
   }
 }
 
 void read_jsonl(const fs::path& path, Builder* builder) {
   const int32_t file = builder->add_file(path);
-  for_each_jsonl(path, [&](const JsonRecord& record) {
+  const auto visit = [&](const JsonRecord& record) {
     const auto language = builder->wanted(record.text_or("language", "unknown"));
     if (!language) return true;
     TextRow row{record.text("source"), record.text("target"), {}, record.text_or("group", ""), *language, file, record.line};
@@ -216,7 +249,8 @@ void read_jsonl(const fs::path& path, Builder* builder) {
     }
     builder->add(std::move(row));
     return !builder->is_complete();
-  });
+  };
+  for_each_jsonl(path, visit, builder->on_problem);
 }
 
 }  // namespace
@@ -233,16 +267,35 @@ std::string TextCorpus::prompt(const TextRow& row) const {
 
 std::string TextCorpus::origin(const TextRow& row) const { return place(files[row.file], row.line, row.item); }
 
-TextCorpus read_text_corpus(const configs::CorpusConfig& config, const fs::path& root, const fs::path& path) {
-  Builder builder(config);
-  if (config.format == "bilingual_pairs") read_bilingual_pairs(config, root, &builder);
-  else if (config.format == "metamath") read_metamath(root, &builder);
-  else if (config.format == "x_csqa") read_x_csqa(config, root, &builder);
-  else if (config.format == "xnli") read_xnli(root, &builder);
-  else if (config.format == "msvamp") read_msvamp(config, path, &builder);
-  else if (config.format == "jsonl") read_jsonl(path, &builder);
-  else throw DataError("corpus.format: '" + config.format + "' is not a format of text");
+TextCorpus visit_text_corpus(const configs::CorpusConfig& config, const fs::path& root, const fs::path& path,
+                             const RowVisitor& visit, const ProblemHandler& on_problem) {
+  Builder builder(config, visit, on_problem);
+  const fs::path from = path.empty() ? root : path;
+  go_on_after(from, on_problem, [&] {
+    if (config.format == "bilingual_pairs")
+      read_bilingual_pairs(config, root, &builder);
+    else if (config.format == "metamath")
+      read_metamath(root, &builder);
+    else if (config.format == "x_csqa")
+      read_x_csqa(config, root, &builder);
+    else if (config.format == "xnli")
+      read_xnli(root, &builder);
+    else if (config.format == "msvamp")
+      read_msvamp(config, path, &builder);
+    else if (config.format == "jsonl")
+      read_jsonl(path, &builder);
+    else
+      throw DataError("corpus.format: '" + config.format + "' is not a format of text");
+  });
   return builder.finish();
+}
+
+TextCorpus read_text_corpus(const configs::CorpusConfig& config, const fs::path& root, const fs::path& path) {
+  std::vector<TextRow> rows;
+  TextCorpus corpus =
+      visit_text_corpus(config, root, path, [&](const TextCorpus&, TextRow row) { rows.push_back(std::move(row)); });
+  corpus.rows = std::move(rows);
+  return corpus;
 }
 
 }  // namespace layalign::data

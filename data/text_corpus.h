@@ -2,11 +2,13 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <functional>
 #include <optional>
 #include <string>
 #include <vector>
 
 #include "configs/schema.h"
+#include "data/text_file.h"
 
 namespace layalign::data {
 
@@ -33,6 +35,10 @@ struct TextCorpus {
   std::vector<TextRow> rows;
 
   std::string prompt(const TextRow& row) const;
+  /// The problem of the row at `index` of the corpus: its own where it names none. Many rows may stand on one line.
+  static std::string group(const TextRow& row, int64_t index) {
+    return row.group.empty() ? "row " + std::to_string(index) : row.group;
+  }
   /// Where the row stands: "file:line", in an array "file:line (item n)".
   std::string origin(const TextRow& row) const;
 };
@@ -42,5 +48,12 @@ struct TextCorpus {
 /// Errors: DataError with file and line; a language of `config.languages` that has no row; no row at all.
 TextCorpus read_text_corpus(const configs::CorpusConfig& config, const std::filesystem::path& root,
                             const std::filesystem::path& path);
+
+/// The same rows one after the other, none of them kept: `visit(corpus, row)`, where `corpus` has everything but rows.
+/// Returns that corpus. Problems that go to `on_problem` cost a row, or what of a file is behind them.
+TextCorpus visit_text_corpus(const configs::CorpusConfig& config, const std::filesystem::path& root,
+                             const std::filesystem::path& path,
+                             const std::function<void(const TextCorpus&, TextRow)>& visit,
+                             const ProblemHandler& on_problem = {});
 
 }  // namespace layalign::data

@@ -1,19 +1,62 @@
 #include "data/text_file.h"
 
 #include <algorithm>
+#include <cerrno>
+#include <cstdio>
+#include <memory>
+#include <system_error>
 
 #include "configs/strict_json.h"
-#include "data/error.h"
 #include "data/utf8.h"
 
 namespace layalign::data {
 namespace {
 
-std::string read(const std::filesystem::path& path) {
-  try {
-    return configs::read_text_file(path);
-  } catch (const std::exception& error) {
-    throw DataError(error.what());
+/// A file from the place reached in it to the end of the block read last.
+class Window {
+ public:
+  explicit Window(const std::filesystem::path& path) : path_(path), file_(std::fopen(path.c_str(), "rb"), std::fclose) {
+    if (!file_) fail();
+  }
+
+  std::string_view text() const { return std::string_view(buffer_).substr(begin_); }
+  bool is_empty() { return text().empty() && !grow(); }
+  void drop(size_t bytes) { begin_ += bytes; }
+
+  /// Reads another block; false at the end of the file.
+  bool grow() {
+    buffer_.erase(0, begin_);
+    begin_ = 0;
+    const size_t old = buffer_.size();
+    buffer_.resize(old + kBlockBytes);
+    buffer_.resize(old + std::fread(buffer_.data() + old, 1, kBlockBytes, file_.get()));
+    if (std::ferror(file_.get())) fail();
+    return buffer_.size() > old;
+  }
+
+ private:
+  static constexpr size_t kBlockBytes = size_t{1} << 18;
+
+  [[noreturn]] void fail() const {
+    throw DataError("cannot read " + path_.string() + ": " + std::generic_category().message(errno));
+  }
+
+  std::filesystem::path path_;
+  std::unique_ptr<std::FILE, int (*)(std::FILE*)> file_;
+  std::string buffer_;
+  size_t begin_ = 0;
+};
+
+/// Bytes of the next line, without its LF; all that is left where there is none.
+size_t line_bytes(Window* window, const std::filesystem::path& path, int64_t number) {
+  for (size_t searched = 0;;) {
+    const size_t end = window->text().find('\n', searched);
+    if (end != std::string_view::npos) return end;
+    searched = window->text().size();
+    if (searched > kLongestRecordBytes) {
+      throw DataError(place(path, number) + ": a line of more than 64 MiB; does the file have line ends?");
+    }
+    if (!window->grow()) return searched;
   }
 }
 
@@ -40,45 +83,95 @@ JsonRecord parse_record(std::string_view text, const std::filesystem::path& path
   return record;
 }
 
-/// The end of the object that begins at `begin`, one past its closing brace; npos where the text ends first.
-size_t end_of_object(std::string_view text, size_t begin) {
+/// Bytes of the object that begins the window, to its closing brace; nothing where the file ends first.
+std::optional<size_t> object_bytes(Window* window, const std::filesystem::path& path, int64_t line) {
   int depth = 0;
   bool in_string = false;
-  for (size_t i = begin; i < text.size(); ++i) {
-    const char c = text[i];
-    if (in_string) {
-      if (c == '\\') ++i;
-      else if (c == '"') in_string = false;
-    } else if (c == '"') {
-      in_string = true;
-    } else if (c == '{' || c == '[') {
-      ++depth;
-    } else if ((c == '}' || c == ']') && --depth == 0) {
-      return i + 1;
+  size_t at = 0;
+  do {
+    if (at > kLongestRecordBytes) {
+      throw DataError(place(path, line) + ": an object of more than 64 MiB; does it lack a closing quote or brace?");
     }
-  }
-  return std::string_view::npos;
+    const std::string_view text = window->text();
+    for (; at < text.size(); ++at) {
+      const char c = text[at];
+      if (in_string) {
+        if (c == '\\')
+          ++at;  // may step over the end of the block: the next one begins behind the character
+        else if (c == '"')
+          in_string = false;
+      } else if (c == '"') {
+        in_string = true;
+      } else if (c == '{' || c == '[') {
+        ++depth;
+      } else if ((c == '}' || c == ']') && --depth == 0) {
+        return at + 1;
+      }
+    }
+  } while (window->grow());
+  return std::nullopt;
 }
 
-/// Steps over white space and counts its lines.
-size_t skip_space(std::string_view text, size_t at, int64_t* line) {
-  for (; at < text.size() && std::string_view(" \t\r\n").find(text[at]) != std::string_view::npos; ++at) *line += text[at] == '\n';
-  return at;
+/// Steps over white space, counts its lines, and returns the character behind it; NUL at the end of the file.
+char next_character(Window* window, int64_t* line) {
+  for (; !window->is_empty(); window->drop(1)) {
+    const char c = window->text().front();
+    if (c != ' ' && c != '\t' && c != '\r' && c != '\n') return c;
+    *line += c == '\n';
+  }
+  return '\0';
+}
+
+/// for_each_in_array up to the first place where the array itself is broken.
+void read_array(const std::filesystem::path& path, const std::function<bool(const JsonRecord&)>& visit,
+                const ProblemHandler& on_problem) {
+  Window window(path);
+  int64_t line = 1;
+  const auto refuse = [&](const std::string& what) { throw DataError(place(path, line) + ": " + what); };
+  if (next_character(&window, &line) != '[') refuse("expected a JSON array of objects");
+  window.drop(1);
+  char next = next_character(&window, &line);
+  const bool is_empty = next == ']';
+  for (int64_t item = 1; !is_empty; ++item) {
+    if (next != '{') refuse("expected a JSON object");
+    const auto bytes = object_bytes(&window, path, line);
+    if (!bytes) refuse("the file ends inside this object; is it complete?");
+    const std::string_view object = window.text().substr(0, *bytes);
+    bool more = true;
+    go_on_after(path, on_problem, [&] { more = visit(parse_record(object, path, line, item)); });
+    if (!more) return;
+    line += std::count(object.begin(), object.end(), '\n');
+    window.drop(*bytes);
+    next = next_character(&window, &line);
+    if (next == ']') break;
+    if (next != ',') refuse("expected ',' or ']' after an object; is the file complete?");
+    window.drop(1);
+    next = next_character(&window, &line);
+  }
+  window.drop(1);
+  if (next_character(&window, &line) != '\0' || !window.is_empty()) refuse("text after the closing ']' of the array");
 }
 
 }  // namespace
 
-void for_each_line(const std::filesystem::path& path, const std::function<bool(std::string_view, int64_t)>& visit) {
-  const std::string text = read(path);
+std::optional<int64_t> for_each_line(const std::filesystem::path& path,
+                                     const std::function<bool(std::string_view, int64_t)>& visit,
+                                     const ProblemHandler& on_problem) {
   int64_t number = 0;
-  for (size_t begin = 0; begin < text.size();) {
-    const size_t end = std::min(text.find('\n', begin), text.size());
-    std::string_view line(text.data() + begin, end - begin);
-    if (line.ends_with('\r')) line.remove_suffix(1);
-    check_text(line, path, ++number);
-    if (!visit(line, number)) return;
-    begin = end + 1;
-  }
+  const bool was_read = go_on_after(path, on_problem, [&] {
+    Window window(path);
+    for (bool more = true; more && !window.is_empty();) {
+      const size_t bytes = line_bytes(&window, path, ++number);
+      std::string_view line = window.text().substr(0, bytes);
+      if (line.ends_with('\r')) line.remove_suffix(1);
+      go_on_after(path, on_problem, [&] {
+        check_text(line, path, number);
+        more = visit(line, number);
+      });
+      window.drop(std::min(bytes + 1, window.text().size()));
+    }
+  });
+  return was_read ? std::optional(number) : std::nullopt;
 }
 
 std::string place(const std::string& path, int64_t line, int64_t item) {
@@ -97,36 +190,18 @@ std::string JsonRecord::text_or(const char* key, const std::string& fallback) co
   return found == fields.end() || found->is_null() ? fallback : text(key);
 }
 
-void for_each_jsonl(const std::filesystem::path& path, const std::function<bool(const JsonRecord&)>& visit) {
-  for_each_line(path, [&](std::string_view line, int64_t number) {
+void for_each_jsonl(const std::filesystem::path& path, const std::function<bool(const JsonRecord&)>& visit,
+                    const ProblemHandler& on_problem) {
+  const auto visit_line = [&](std::string_view line, int64_t number) {
     if (line.find_first_not_of(" \t") == std::string_view::npos) return true;
     return visit(parse_record(line, path, number));
-  });
+  };
+  for_each_line(path, visit_line, on_problem);
 }
 
-void for_each_in_array(const std::filesystem::path& path, const std::function<bool(const JsonRecord&)>& visit) {
-  const std::string text = read(path);
-  int64_t line = 1;
-  const auto refuse = [&](const std::string& what) { throw DataError(place(path, line) + ": " + what); };
-  size_t at = skip_space(text, 0, &line);
-  if (at == text.size() || text[at] != '[') refuse("expected a JSON array of objects");
-  at = skip_space(text, at + 1, &line);
-  const auto finish = [&] {
-    if (skip_space(text, at + 1, &line) != text.size()) refuse("text after the closing ']' of the array");
-  };
-  if (at < text.size() && text[at] == ']') return finish();
-  for (int64_t item = 1;; ++item) {
-    if (at == text.size() || text[at] != '{') refuse("expected a JSON object");
-    const size_t end = end_of_object(text, at);
-    if (end == std::string::npos) refuse("the file ends inside this object; is it complete?");
-    const std::string_view object(text.data() + at, end - at);
-    if (!visit(parse_record(object, path, line, item))) return;
-    line += std::count(object.begin(), object.end(), '\n');
-    at = skip_space(text, end, &line);
-    if (at < text.size() && text[at] == ']') return finish();
-    if (at == text.size() || text[at] != ',') refuse("expected ',' or ']' after an object; is the file complete?");
-    at = skip_space(text, at + 1, &line);
-  }
+void for_each_in_array(const std::filesystem::path& path, const std::function<bool(const JsonRecord&)>& visit,
+                       const ProblemHandler& on_problem) {
+  go_on_after(path, on_problem, [&] { read_array(path, visit, on_problem); });
 }
 
 }  // namespace layalign::data

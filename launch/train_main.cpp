@@ -11,6 +11,7 @@
 #include "launch/signals.h"
 #include "launch/start.h"
 #include "launch/threads.h"
+#include "trainer/data_check.h"
 #include "trainer/error.h"
 #include "trainer/experiment.h"
 #include "trainer/log.h"
@@ -26,6 +27,7 @@ struct Arguments {
   std::string config;
   std::vector<std::string> overrides;
   bool dry_run = false;
+  bool check_data = false;
   bool help_config = false;
   int world = 0;  // of a dry run; 0: the ranks that are there
 };
@@ -40,6 +42,7 @@ class TrainCommand {
     together([&] { config_ = configs::load_config(arguments_.config, arguments_.overrides); });
     const int64_t threads = set_up_threads(*process_, config_.parallel.threads);
     if (arguments_.dry_run) return dry_run();
+    if (arguments_.check_data) return check_data();
     grid_ = start_grid(config_, process_);
     together([&] { experiment_ = trainer::prepare_experiment(config_); });
     together([&] { dist::require_agreement(*process_, experiment_.agreement()); });
@@ -58,6 +61,20 @@ class TrainCommand {
       experiment_ = trainer::prepare_experiment(config_);
     });
     if (process_->world_rank() == 0) std::cout << trainer::plan_report(experiment_, world) << std::flush;
+  }
+
+  /// On the first rank, for all.
+  void check_data() {
+    std::string broken;
+    together([&] {
+      if (process_->world_rank() != 0) return;
+      const auto check = trainer::check_data(config_);
+      std::cout << check.report << std::flush;
+      if (check.problems > 0)
+        broken = arguments_.config + ": its data are broken at " + std::to_string(check.problems) + " places";
+    });
+    broken = process_->broadcast(broken, 0);
+    if (!broken.empty()) throw AgreedFailure(broken, kBadInput);
   }
 
   /// Looks at the output folder: on the first rank, for all.
@@ -116,6 +133,8 @@ int main(int argc, char** argv) {
       ->type_name("KEY=VALUE")
       ->allow_extra_args(false);
   app.add_flag("--dry-run", arguments.dry_run, "prints the resolved config and the plan of the run, and trains nothing");
+  app.add_flag("--check-data", arguments.check_data,
+               "reads all corpora and benchmarks of the config, prints what is in them and trains nothing");
   app.add_option("--world", arguments.world, "number of ranks that a dry run plans for")->take_last()->check(CLI::PositiveNumber);
   app.add_flag("--help-config", arguments.help_config, "prints every key of the config with its meaning and default");
   try {

@@ -59,12 +59,6 @@ std::vector<int64_t> resolve_language_layers(const configs::LayerList& layers, c
   return result;
 }
 
-/// The method's 3000 samples, but at most a tenth of the corpus; a corpus of ids is used as it is given.
-int64_t resolve_dev_size(const configs::StageConfig& stage, int64_t corpus_size) {
-  if (stage.dev_size) return *stage.dev_size;
-  return stage.corpus.format == "token_ids" ? 0 : std::min<int64_t>(3000, corpus_size / 10);
-}
-
 model::TrainableSizes trainable_sizes(const Experiment& experiment) {
   const auto& config = experiment.config.model;
   model::TrainableSizes sizes;
@@ -131,6 +125,16 @@ std::vector<int64_t> PreparedStage::batch(int64_t step, uint64_t seed) const {
   return {order.begin() + begin, order.begin() + end};
 }
 
+int64_t resolve_dev_size(const configs::StageConfig& stage, int64_t corpus_size) {
+  if (stage.dev_size) return *stage.dev_size;
+  return stage.corpus.format == "token_ids" ? 0 : std::min<int64_t>(3000, corpus_size / 10);
+}
+
+bool reads_text(const configs::RunConfig& config) {
+  const auto is_text = [](const auto& stage) { return stage.corpus.format != "token_ids"; };
+  return !config.eval.tasks.empty() || std::any_of(config.stages.begin(), config.stages.end(), is_text);
+}
+
 Experiment prepare_models(const configs::RunConfig& config, bool needs_text) {
   Experiment experiment;
   experiment.config = config;
@@ -188,9 +192,7 @@ PreparedStage prepare_stage(const Experiment& experiment, const configs::StageCo
 }
 
 Experiment prepare_experiment(const configs::RunConfig& config) {
-  const bool has_text = std::any_of(config.stages.begin(), config.stages.end(),
-                                    [](const auto& stage) { return stage.corpus.format != "token_ids"; });
-  auto experiment = prepare_models(config, has_text || !config.eval.tasks.empty());
+  auto experiment = prepare_models(config, reads_text(config));
   for (const auto& stage : config.stages) experiment.stages.push_back(prepare_stage(experiment, stage));
   for (const auto& name : config.eval.tasks) {
     const auto task = *data::evaluation_task_named(name);

@@ -76,6 +76,13 @@ Experiment prepare_models(const configs::RunConfig& config, bool needs_text);
 /// Opens one stage of a prepared experiment.
 PreparedStage prepare_stage(const Experiment& experiment, const configs::StageConfig& config);
 
+/// Whether a run reads text, and so needs the tokenizers.
+bool reads_text(const configs::RunConfig& config);
+
+/// Samples of a corpus that a stage holds out: dev_size, else the method's 3000 but at most a tenth of the corpus; none of a
+/// corpus of ids, which is used as it is given.
+int64_t resolve_dev_size(const configs::StageConfig& stage, int64_t corpus_size);
+
 /// The seed of a stage's shuffles.
 uint64_t shuffle_seed(int64_t seed, int64_t stage_index);
 

@@ -6,6 +6,7 @@
 
 #include "configs/reader.h"
 #include "data/batch.h"
+#include "trainer/format.h"
 #include "trainer/trainables_file.h"
 
 namespace layalign::trainer {
@@ -34,12 +35,6 @@ TokenCount mean_tokens(const PreparedStage& stage, data::InputForm form) {
   return {sum.source / n, sum.llm / n, sum.label / n};
 }
 
-std::string with_commas(int64_t value) {
-  std::string digits = std::to_string(value);
-  for (auto i = static_cast<int64_t>(digits.size()) - 3; i > 0; i -= 3) digits.insert(i, ",");
-  return digits;
-}
-
 std::string human_bytes(int64_t bytes) {
   const char* const units[] = {"B", "KiB", "MiB", "GiB", "TiB"};
   double value = static_cast<double>(bytes);
@@ -55,13 +50,6 @@ std::string row(const std::string& name, int64_t parameters, int64_t bytes_each)
   std::snprintf(text, sizeof text, "  %-28s %18s parameters %12s\n", name.c_str(), with_commas(parameters).c_str(),
                 human_bytes(parameters * bytes_each).c_str());
   return text;
-}
-
-/// "3,000 training samples, 300 held out"; samples of the last group held out can be in neither part.
-std::string split_text(const data::Split& split) {
-  const auto count = [](const std::vector<int64_t>& part) { return with_commas(static_cast<int64_t>(part.size())); };
-  return count(split.train) + " training samples, " + count(split.dev) + " held out" +
-         (split.unused > 0 ? ", " + with_commas(split.unused) + " unused (of the problem that filled dev_size)" : "");
 }
 
 void describe_stage(std::ostringstream& out, const Experiment& experiment, size_t index) {
@@ -83,6 +71,12 @@ void describe_stage(std::ostringstream& out, const Experiment& experiment, size_
 }
 
 }  // namespace
+
+std::string split_text(const data::Split& split) {
+  const auto count = [](const std::vector<int64_t>& part) { return with_commas(static_cast<int64_t>(part.size())); };
+  return count(split.train) + " training samples, " + count(split.dev) + " held out" +
+         (split.unused > 0 ? ", " + with_commas(split.unused) + " unused (of the problem that filled dev_size)" : "");
+}
 
 std::string plan_report(const Experiment& experiment, int world) {
   const auto& config = experiment.config;

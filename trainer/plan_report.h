@@ -16,4 +16,7 @@ std::string plan_report(const Experiment& experiment, int world);
 /// The run in a few log lines, for the start of the log.
 std::vector<std::string> plan_lines(const Experiment& experiment, const dist::ProcessGrid& grid, int64_t threads);
 
+/// "3,000 training samples, 300 held out"; samples of the last group held out can be in neither part.
+std::string split_text(const data::Split& split);
+
 }  // namespace layalign::trainer

@@ -233,5 +233,72 @@ TEST(Prompts, AreTheStringsOfThePaper) {
             "English.\n### Input:\nQ\n### Response:");
 }
 
+/// What a handler is told of, message by message.
+class Told {
+ public:
+  ProblemHandler handler() {
+    return [this](const fs::path&, const DataError& error) { messages.emplace_back(error.what()); };
+  }
+  std::vector<std::string> messages;
+};
+
+TEST_F(Corpora, AHandlerIsToldOfEveryProblem) {
+  write("x.jsonl",
+        kGood + "{\"source\": \"a\"}\n" + kGood + "not JSON\n\xff\n{\"source\": 3, \"target\": \"b\"}\n" + kGood);
+  Told told;
+  int64_t rows = 0;
+  visit_text_corpus(
+      {.format = "jsonl"}, root, root / "x.jsonl", [&](const TextCorpus&, TextRow) { ++rows; }, told.handler());
+  EXPECT_EQ(rows, 3);
+  EXPECT_THAT(told.messages,
+              testing::ElementsAre(HasSubstr("x.jsonl:2: field 'target'"), HasSubstr("x.jsonl:4"),
+                                   HasSubstr("x.jsonl:5: not UTF-8"), HasSubstr("x.jsonl:6: field 'source'")));
+}
+
+TEST_F(Corpora, PairsStayPairsWhereALineIsBroken) {
+  write("bilingual_pairs/en-bn/train_100k.bn", "eka\n\xff\ntin\n");
+  write("bilingual_pairs/en-bn/train_100k.en", "one\ntwo\nthree\n");
+  write("bilingual_pairs/en-th/train_100k.en", "one\n");  // the other side is missing
+  Told told;
+  std::vector<std::string> pairs;
+  const auto keep = [&](const TextCorpus&, const TextRow& row) { pairs.push_back(row.source + " " + row.target); };
+  visit_text_corpus({.format = "bilingual_pairs", .languages = {"Bengali", "Thai"}}, root, root, keep, told.handler());
+  EXPECT_THAT(pairs, testing::ElementsAre("eka one", "tin three"));
+  EXPECT_THAT(told.messages,
+              testing::ElementsAre(HasSubstr("train_100k.bn:2"), HasSubstr("train_100k.th: No such file"),
+                                   HasSubstr("no row in the language Thai")));
+}
+
+// Files are read in blocks of 256 KiB: lines and objects of all lengths around them, with escapes at their ends.
+TEST_F(Corpora, RecordsMayLieAcrossBlocks) {
+  std::string lines, array;
+  std::vector<std::string> texts;
+  for (int i = 0; i < 700; ++i) {
+    texts.push_back(std::string(1021 + i % 7, 'a') + "\\\"}]");
+    const std::string text = std::string(1021 + i % 7, 'a') + "\\\\\\\"}]";
+    const std::string row = "{\"source\": \"" + text + "\", \"target\": \"t\"}";
+    lines += row + "\n";
+    array += (i ? ",\n" : "[") + ("{\"query\": \"" + text + "\", \"response\": \"t\", \"lang\": \"Thai\"}");
+  }
+  write("x.jsonl", lines);
+  write("query_translation/metamath_615k.json", array + "\n]");
+  for (const auto& corpus : {read({.format = "jsonl"}, "x.jsonl"), read({.format = "metamath"})}) {
+    ASSERT_EQ(corpus.rows.size(), texts.size());
+    for (size_t i = 0; i < texts.size(); ++i) {
+      ASSERT_EQ(corpus.rows[i].source, texts[i]);
+      ASSERT_EQ(corpus.rows[i].line, static_cast<int64_t>(i) + 1);
+    }
+  }
+  write("query_translation/metamath_615k.json", array);
+  EXPECT_THAT(refusal({.format = "metamath"}), HasSubstr("metamath_615k.json:700: expected ',' or ']'"));
+}
+
+TEST_F(Corpora, ARecordWithoutEndIsRefused) {
+  const std::string much(kLongestRecordBytes + (size_t{1} << 20), 'a');
+  EXPECT_THAT(jsonl_refusal(kGood + much), HasSubstr("x.jsonl:2: a line of more than 64 MiB"));
+  write("query_translation/metamath_615k.json", "[{\"query\": \"" + much);
+  EXPECT_THAT(refusal({.format = "metamath"}), HasSubstr("metamath_615k.json:1: an object of more than 64 MiB"));
+}
+
 }  // namespace
 }  // namespace layalign::data
