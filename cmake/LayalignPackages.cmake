@@ -7,7 +7,7 @@ set(LAYALIGN_APT_LINE "sudo apt-get install -y --no-install-recommends ${package
 
 function(layalign_missing what)
   message(FATAL_ERROR "${what} was not found. On Debian or Ubuntu:\n  ${LAYALIGN_APT_LINE}\n"
-    "On a cluster: load its module and point CMAKE_PREFIX_PATH at it.")
+    "On a cluster: load its module and point CMAKE_PREFIX_PATH at it (docs/clusters.md).")
 endfunction()
 
 set(THREADS_PREFER_PTHREAD_FLAG ON)
@@ -15,6 +15,13 @@ find_package(Threads REQUIRED)
 find_package(MPI COMPONENTS C)
 if(NOT MPI_C_FOUND)
   layalign_missing("MPI (OpenMPI)")
+endif()
+# Some wrappers add -pthread: where it is needed Threads::Threads has it for all, and for some alone it would spoil the
+# precompiled header (it defines _REENTRANT).
+get_target_property(mpi_options MPI::MPI_C INTERFACE_COMPILE_OPTIONS)
+if(mpi_options)
+  list(FILTER mpi_options EXCLUDE REGEX "-pthread$")
+  set_property(TARGET MPI::MPI_C PROPERTY INTERFACE_COMPILE_OPTIONS ${mpi_options})
 endif()
 foreach(package IN ITEMS yaml-cpp spdlog nlohmann_json CLI11)
   find_package(${package} CONFIG QUIET)
@@ -45,7 +52,8 @@ function(layalign_find_library target header library)
     layalign_missing("${library} (${header})")
   endif()
   add_library(${target} UNKNOWN IMPORTED GLOBAL)
-  set_target_properties(${target} PROPERTIES IMPORTED_LOCATION ${${library}_LIBRARY})
+  set_target_properties(${target} PROPERTIES
+    IMPORTED_LOCATION ${${library}_LIBRARY} INTERFACE_INCLUDE_DIRECTORIES ${${library}_INCLUDE_DIR})
 endfunction()
 layalign_find_library(layalign::xxhash xxhash.h xxhash)
 layalign_find_library(layalign::onig_library oniguruma.h onig)
