@@ -1,6 +1,7 @@
 #include "dist/communicator.h"
 
-#include <torch/torch.h>
+#include <ATen/ATen.h>
+#include <ATen/core/grad_mode.h>
 
 #include <utility>
 #include <vector>

@@ -1,5 +1,6 @@
 // layalign-eval: scores a trained adapter on benchmarks, or generates text with it.
 
+#include <ATen/core/grad_mode.h>
 #include <nlohmann/json.hpp>
 
 #include "configs/reader.h"

@@ -1,5 +1,7 @@
 #include "model/cached_encoder.h"
 
+#include <ATen/core/grad_mode.h>
+
 #include <algorithm>
 #include <optional>
 #include <unordered_set>

@@ -1,5 +1,7 @@
 #include "model/generation.h"
 
+#include <ATen/core/grad_mode.h>
+
 #include <algorithm>
 
 #include "model/attention.h"

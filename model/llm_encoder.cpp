@@ -1,5 +1,7 @@
 #include "model/llm_encoder.h"
 
+#include <ATen/core/grad_mode.h>
+
 #include "model/attention.h"
 #include "model/hidden_states.h"
 #include "model/positions.h"

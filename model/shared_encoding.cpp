@@ -1,5 +1,7 @@
 #include "model/shared_encoding.h"
 
+#include <ATen/core/grad_mode.h>
+
 #include <algorithm>
 #include <numeric>
 

@@ -1,5 +1,7 @@
 #include "model/t5_encoder.h"
 
+#include <ATen/core/grad_mode.h>
+
 #include <algorithm>
 #include <cmath>
 

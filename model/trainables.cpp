@@ -1,6 +1,7 @@
 #include "model/trainables.h"
 
 #include <ATen/CPUGeneratorImpl.h>
+#include <ATen/core/grad_mode.h>
 
 #include <cmath>
 #include <map>

@@ -1,5 +1,7 @@
 #include "trainer/adamw.h"
 
+#include <ATen/core/grad_mode.h>
+
 #include <cmath>
 
 namespace layalign::trainer {

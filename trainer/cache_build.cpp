@@ -1,5 +1,7 @@
 #include "trainer/cache_build.h"
 
+#include <ATen/core/grad_mode.h>
+
 #include <algorithm>
 #include <chrono>
 #include <cstdio>

@@ -3,6 +3,7 @@
 #include <fcntl.h>
 #include <unistd.h>
 
+#include <ATen/Parallel.h>
 #include <algorithm>
 #include <cstdlib>
 #include <iostream>

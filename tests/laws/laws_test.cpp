@@ -1,5 +1,6 @@
 // The laws: what must not depend on how the work is cut. Run with 1, 2 and 4 ranks; every division of the ranks into
 // tensor and data parallel groups is tried and compared with the golden trajectory, so all grids equal one another.
+#include <ATen/core/grad_mode.h>
 #include <gtest/gtest.h>
 
 #include "checkpoints_tools/hash.h"

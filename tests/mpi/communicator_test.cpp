@@ -2,8 +2,10 @@
 // has.
 #include "dist/communicator.h"
 
+#include <ATen/ATen.h>
+#include <ATen/CPUGeneratorImpl.h>
 #include <gtest/gtest.h>
-#include <torch/torch.h>
+#include <torch/types.h>
 
 #include "dist/mpi_backend.h"
 #include "dist/process_grid.h"

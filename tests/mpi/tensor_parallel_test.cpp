@@ -1,7 +1,9 @@
 #include "dist/tensor_parallel.h"
 
+#include <ATen/ATen.h>
 #include <gtest/gtest.h>
-#include <torch/torch.h>
+#include <torch/csrc/autograd/autograd.h>
+#include <torch/types.h>
 
 #include "dist/process_grid.h"
 #include "tests/mpi/test_process.h"
@@ -98,7 +100,7 @@ struct LayerPair {
   at::Tensor x, first, second;  // [tokens, width], [inner, width], [width, inner]
 
   LayerPair() {
-    torch::manual_seed(7);
+    at::manual_seed(7);
     const auto options = at::TensorOptions(at::kDouble);
     x = at::randn({kTokens, kWidth}, options).set_requires_grad(true);
     first = at::randn({kInner, kWidth}, options).set_requires_grad(true);

@@ -1,6 +1,7 @@
 // Every number of the golden files, at any number of ranks: run with 1, 2, 3 and 4 ranks, all of them tensor parallel, and
 // (with 2 and 4) two of them data parallel. A model whose heads the ranks do not divide is left to the other numbers of ranks. Tolerances are those of float32 sums regrouped by the shards; the reference's
 // own regrouping moves losses by 3e-7 and gradients by 1e-4 of the largest entry.
+#include <ATen/core/grad_mode.h>
 #include <gtest/gtest.h>
 
 #include <algorithm>

@@ -1,7 +1,7 @@
 #include "dist/communicator.h"
 
+#include <ATen/ATen.h>
 #include <gtest/gtest.h>
-#include <torch/torch.h>
 
 #include <algorithm>
 

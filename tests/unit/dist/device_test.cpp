@@ -1,7 +1,7 @@
 #include "dist/device.h"
 
+#include <ATen/ATen.h>
 #include <gtest/gtest.h>
-#include <torch/torch.h>
 
 #include "dist/cuda_plugin.h"
 #include "dist/error.h"

@@ -1,7 +1,8 @@
 #include "model/recompute.h"
 
+#include <ATen/ATen.h>
+#include <ATen/core/grad_mode.h>
 #include <gtest/gtest.h>
-#include <torch/torch.h>
 
 #include "model/t5_encoder.h"
 
