@@ -14,12 +14,12 @@
 namespace layalign::checkpoints_tools {
 namespace {
 
-[[noreturn]] void fail(const std::filesystem::path& path, const std::string& what) {
+[[noreturn]] void reject_file(const std::filesystem::path& path, const std::string& what) {
   throw CheckpointError(path.string() + ": " + what);
 }
 
 [[noreturn]] void fail_errno(const std::filesystem::path& path, const char* action) {
-  fail(path, std::string("cannot ") + action + ": " + std::generic_category().message(errno));
+  reject_file(path, std::string("cannot ") + action + ": " + std::generic_category().message(errno));
 }
 
 class Descriptor {
@@ -43,9 +43,9 @@ MappedFile::MappedFile(std::filesystem::path path) : path_(std::move(path)) {
   if (fd.get() < 0) fail_errno(path_, "open it");
   struct stat status {};
   if (::fstat(fd.get(), &status) != 0) fail_errno(path_, "read its size");
-  if (S_ISDIR(status.st_mode)) fail(path_, "is a folder, expected a file");
-  if (!S_ISREG(status.st_mode)) fail(path_, "is not a regular file (a pipe or a device?); give a file on disk");
-  if (status.st_size == 0) fail(path_, "is empty (0 bytes); copy it again");
+  if (S_ISDIR(status.st_mode)) reject_file(path_, "is a folder, expected a file");
+  if (!S_ISREG(status.st_mode)) reject_file(path_, "is not a regular file (a pipe or a device?); give a file on disk");
+  if (status.st_size == 0) reject_file(path_, "is empty (0 bytes); copy it again");
   const auto size = static_cast<size_t>(status.st_size);
   void* address = ::mmap(nullptr, size, PROT_READ, MAP_SHARED, fd.get(), 0);
   if (address == MAP_FAILED) fail_errno(path_, "map it into memory");

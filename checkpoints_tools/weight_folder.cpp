@@ -19,7 +19,7 @@ constexpr const char* kSingleFile = "model.safetensors";
 constexpr const char* kIndexFile = "model.safetensors.index.json";
 constexpr size_t kMaxIndexBytes = 100'000'000;
 
-[[noreturn]] void fail(const fs::path& path, const std::string& what) {
+[[noreturn]] void reject_folder(const fs::path& path, const std::string& what) {
   throw CheckpointError(path.string() + ": " + what);
 }
 
@@ -33,19 +33,23 @@ bool present(const fs::path& path) {
   for (const auto& entry : fs::directory_iterator(dir)) {
     const std::string name = entry.path().filename();
     if (name.starts_with("pytorch_model") && name.ends_with(".bin")) {
-      fail(dir, "holds pickled weights (" + name +
-                    "), which are not read because loading them can run code; convert them once, in the folder of LayAlign: "
-                    ".venv/bin/python checkpoints_tools/convert_bin.py " + dir.string());
+      reject_folder(
+          dir,
+          "holds pickled weights (" + name +
+              "), which are not read because loading them can run code; convert them once, in the folder of LayAlign: "
+              ".venv/bin/python checkpoints_tools/convert_bin.py " +
+              dir.string());
     }
   }
-  fail(dir, std::string("holds no weights: expected ") + kSingleFile + " or " + kIndexFile + " with its shards");
+  reject_folder(dir,
+                std::string("holds no weights: expected ") + kSingleFile + " or " + kIndexFile + " with its shards");
 }
 
 /// tensor name -> shard file name, as the index says it.
 std::map<std::string, std::string> read_weight_map(const fs::path& path) {
   const MappedFile file(path);
   if (file.bytes().size() > kMaxIndexBytes) {
-    fail(path, "has " + std::to_string(file.bytes().size()) + " bytes, too many for an index; copy it again");
+    reject_folder(path, "has " + std::to_string(file.bytes().size()) + " bytes, too many for an index; copy it again");
   }
   nlohmann::json index;
   try {
@@ -55,20 +59,20 @@ std::map<std::string, std::string> read_weight_map(const fs::path& path) {
     throw CheckpointError(error.what());  // already names the file and the place
   }
   if (!index.is_object() || !index.contains("weight_map") || !index["weight_map"].is_object()) {
-    fail(path, "expected an object with the object 'weight_map'; save the model again");
+    reject_folder(path, "expected an object with the object 'weight_map'; save the model again");
   }
   std::map<std::string, std::string> weight_map;
   for (const auto& [tensor, shard] : index["weight_map"].items()) {
-    if (!shard.is_string()) fail(path, "weight_map: expected a file name for tensor " + in_quotes(tensor));
+    if (!shard.is_string()) reject_folder(path, "weight_map: expected a file name for tensor " + in_quotes(tensor));
     const auto& name = shard.get_ref<const std::string&>();
     // A path could lead out of the folder, to any file of this machine.
     if (name.empty() || name == "." || name == ".." || name.find_first_of(std::string_view("/\\\0", 3)) != name.npos) {
-      fail(path, "weight_map: the shard " + in_quotes(name) + " of tensor " + in_quotes(tensor) +
-                     " is not a plain file name; shards lie in the folder of the index");
+      reject_folder(path, "weight_map: the shard " + in_quotes(name) + " of tensor " + in_quotes(tensor) +
+                              " is not a plain file name; shards lie in the folder of the index");
     }
     weight_map.emplace(tensor, name);
   }
-  if (weight_map.empty()) fail(path, "weight_map is empty; save the model again");
+  if (weight_map.empty()) reject_folder(path, "weight_map is empty; save the model again");
   return weight_map;
 }
 
@@ -87,7 +91,8 @@ void hash_content(Xxh3& hash, std::span<const std::byte> bytes) {
 
 WeightFolder::WeightFolder(fs::path dir) : dir_(std::move(dir)) {
   std::error_code error;
-  if (!fs::is_directory(dir_, error)) fail(dir_, "is not a folder that exists; expected a Hugging Face model folder");
+  if (!fs::is_directory(dir_, error))
+    reject_folder(dir_, "is not a folder that exists; expected a Hugging Face model folder");
   // Where a folder holds both forms the single file wins, as in transformers.
   if (present(dir_ / kSingleFile)) {
     shards_.emplace_back(dir_ / kSingleFile);
@@ -105,23 +110,25 @@ void WeightFolder::open_index(const fs::path& index) {
   for (const auto& [name, file] : weight_map) files.insert(file);
   std::map<std::string, size_t> number_of;
   for (const std::string& file : files) {
-    if (!present(dir_ / file)) fail(index, "the shard " + in_quotes(file) + " is missing; download the folder again");
+    if (!present(dir_ / file))
+      reject_folder(index, "the shard " + in_quotes(file) + " is missing; download the folder again");
     number_of[file] = shards_.size();
     shards_.emplace_back(dir_ / file);
     for (const auto& [name, info] : shards_.back().tensors()) {
       const auto listed = weight_map.find(name);
       if (listed == weight_map.end() || listed->second != file) {
-        fail(index, "the shard " + in_quotes(file) + " holds tensor " + in_quotes(name) + ", which weight_map " +
-                        (listed == weight_map.end() ? "does not list" : "says is in " + in_quotes(listed->second)) +
-                        "; download the folder again");
+        reject_folder(index,
+                      "the shard " + in_quotes(file) + " holds tensor " + in_quotes(name) + ", which weight_map " +
+                          (listed == weight_map.end() ? "does not list" : "says is in " + in_quotes(listed->second)) +
+                          "; download the folder again");
       }
     }
   }
   for (const auto& [name, file] : weight_map) {
     const size_t number = number_of.at(file);
     if (!shards_[number].contains(name)) {
-      fail(index, "weight_map says that tensor " + in_quotes(name) + " is in " + in_quotes(file) +
-                      ", which does not hold it; download the folder again");
+      reject_folder(index, "weight_map says that tensor " + in_quotes(name) + " is in " + in_quotes(file) +
+                               ", which does not hold it; download the folder again");
     }
     shard_of_.emplace(name, number);
   }
@@ -130,7 +137,7 @@ void WeightFolder::open_index(const fs::path& index) {
 const SafetensorsFile& WeightFolder::shard(const std::string& name) const {
   const auto found = shard_of_.find(name);
   if (found == shard_of_.end()) {
-    fail(dir_, "has no tensor " + in_quotes(name) + " among its " + std::to_string(shard_of_.size()));
+    reject_folder(dir_, "has no tensor " + in_quotes(name) + " among its " + std::to_string(shard_of_.size()));
   }
   return shards_[found->second];
 }

@@ -15,6 +15,9 @@ set(CMAKE_CXX_FLAGS_RELEASE "-O2 -DNDEBUG")  # the work is done inside LibTorch:
 # -fPIC for programs too: CMake would give them -fPIE, and then the compiler silently drops the precompiled header.
 add_compile_options(-fPIC)
 add_compile_options($<$<COMPILE_LANG_AND_ID:CXX,GNU>:-fpch-preprocess>)  # lets ccache see through the precompiled header
+if(CMAKE_UNITY_BUILD)
+  add_compile_options(-Wno-subobject-linkage)  # g++ takes a source that a batch includes for a header
+endif()
 if(LAYALIGN_WERROR)
   add_compile_options(-Werror)
 endif()

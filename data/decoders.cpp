@@ -29,7 +29,7 @@ class FunctionDecoder : public Decoder {
 };
 
 template <typename Function>
-std::unique_ptr<const Decoder> from(Function function) {
+std::unique_ptr<const Decoder> decoder_from(Function function) {
   return std::make_unique<FunctionDecoder<Function>>(std::move(function));
 }
 
@@ -75,7 +75,7 @@ std::string without_english_spaces(std::string text) {
 }
 
 // As Python's str.strip, which takes U+001C to U+001F for white space too.
-std::string without_outer_space(std::string_view text) {
+std::string as_stripped_by_python(std::string_view text) {
   size_t begin = text.size(), end = 0;  // of what stays
   for (size_t i = 0; i < text.size();) {
     const char32_t character = code_point_at(text, i);
@@ -95,7 +95,7 @@ void strip(std::string& token, const std::string& character, int64_t start, int6
 }  // namespace
 
 std::unique_ptr<const Decoder> byte_level_decoder() {
-  return from([](const Tokens& tokens) {
+  return decoder_from([](const Tokens& tokens) {
     std::string bytes;
     for (const std::string& token : tokens) append_bytes_of_visible(token, bytes);
     return Tokens{replace_invalid_utf8(bytes)};
@@ -103,7 +103,7 @@ std::unique_ptr<const Decoder> byte_level_decoder() {
 }
 
 std::unique_ptr<const Decoder> metaspace_decoder(std::string mark, bool drop_first) {
-  return from([mark = std::move(mark), drop_first](Tokens tokens) {
+  return decoder_from([mark = std::move(mark), drop_first](Tokens tokens) {
     for (size_t i = 0; i < tokens.size(); ++i)
       tokens[i] = replace_all(tokens[i], mark, i == 0 && drop_first ? "" : " ");
     return tokens;
@@ -111,18 +111,18 @@ std::unique_ptr<const Decoder> metaspace_decoder(std::string mark, bool drop_fir
 }
 
 std::unique_ptr<const Decoder> replace_decoder(Pattern pattern, std::string content) {
-  return from([pattern = std::move(pattern), content = std::move(content)](Tokens tokens) {
+  return decoder_from([pattern = std::move(pattern), content = std::move(content)](Tokens tokens) {
     for (std::string& token : tokens) token = replace_matches(pattern, token, content);
     return tokens;
   });
 }
 
-std::unique_ptr<const Decoder> byte_fallback_decoder() { return from(join_bytes); }
+std::unique_ptr<const Decoder> byte_fallback_decoder() { return decoder_from(join_bytes); }
 
 std::unique_ptr<const Decoder> sentencepiece_decoder(const SentencePieceModel& model) {
   std::unordered_map<std::string, Piece::Kind> kinds;
   for (const Piece& piece : model.pieces) kinds.emplace(piece.text, piece.kind);
-  return from([kinds = std::move(kinds)](const Tokens& tokens) {
+  return decoder_from([kinds = std::move(kinds)](const Tokens& tokens) {
     std::string text;
     for (const std::string& token : tokens) {
       const auto found = kinds.find(token);
@@ -134,12 +134,12 @@ std::unique_ptr<const Decoder> sentencepiece_decoder(const SentencePieceModel& m
         text += replace_all(token, kSpaceMark, " ");
       }
     }
-    return Tokens{without_outer_space(text)};
+    return Tokens{as_stripped_by_python(text)};
   });
 }
 
 std::unique_ptr<const Decoder> fuse_decoder() {
-  return from([](const Tokens& tokens) {
+  return decoder_from([](const Tokens& tokens) {
     std::string text;
     for (const std::string& token : tokens) text += token;
     return Tokens{text};
@@ -147,14 +147,14 @@ std::unique_ptr<const Decoder> fuse_decoder() {
 }
 
 std::unique_ptr<const Decoder> strip_decoder(std::string character, int64_t start, int64_t stop) {
-  return from([character = std::move(character), start, stop](Tokens tokens) {
+  return decoder_from([character = std::move(character), start, stop](Tokens tokens) {
     for (std::string& token : tokens) strip(token, character, start, stop);
     return tokens;
   });
 }
 
 std::unique_ptr<const Decoder> word_piece_decoder(std::string prefix, bool cleanup) {
-  return from([prefix = std::move(prefix), cleanup](Tokens tokens) {
+  return decoder_from([prefix = std::move(prefix), cleanup](Tokens tokens) {
     for (size_t i = 0; i < tokens.size(); ++i) {
       if (i > 0) tokens[i] = tokens[i].starts_with(prefix) ? tokens[i].substr(prefix.size()) : " " + tokens[i];
       if (cleanup) tokens[i] = without_english_spaces(tokens[i]);

@@ -48,7 +48,7 @@ Role role_of(char32_t c) {
   return range != std::end(kRanges) && range->first <= c ? range->role : kOther;
 }
 
-bool is_control(Role role) { return role == kCr || role == kLf || role == kControl; }
+bool is_control_role(Role role) { return role == kCr || role == kLf || role == kControl; }
 bool is_extend(Role role) { return role == kExtend || role == kLinker || role == kZwj; }
 
 bool joins_hangul(Role left, Role right) {
@@ -89,7 +89,7 @@ struct Cluster {
 
   bool takes(Role next) const {
     if (last == kCr && next == kLf) return true;
-    if (is_control(last) || is_control(next)) return false;
+    if (is_control_role(last) || is_control_role(next)) return false;
     if (is_extend(next) || next == kSpacingMark || last == kPrepend) return true;
     if (linked && next == kConsonant) return true;
     if (pictograph && last == kZwj && next == kPictograph) return true;

@@ -23,7 +23,7 @@ class FunctionNormalizer : public Normalizer {
 };
 
 template <typename Function>
-std::unique_ptr<const Normalizer> from(Function function) {
+std::unique_ptr<const Normalizer> normalizer_from(Function function) {
   return std::make_unique<FunctionNormalizer<Function>>(std::move(function));
 }
 
@@ -126,14 +126,14 @@ std::string normalize(const Normalizers& steps, std::string_view text) {
 }
 
 std::unique_ptr<const Normalizer> precompiled_normalizer(std::string_view rules) {
-  return from([charsmap = Charsmap(rules)](std::string_view text) { return charsmap.normalize(text); });
+  return normalizer_from([charsmap = Charsmap(rules)](std::string_view text) { return charsmap.normalize(text); });
 }
 
 std::unique_ptr<const Normalizer> sentencepiece_normalizer(const SentencePieceModel& model) {
   std::optional<Charsmap> rules;
   if (!model.charsmap.empty()) rules.emplace(model.charsmap);
-  return from([rules = std::move(rules), space_first = model.space_first,
-               single_spaces = model.single_spaces](std::string_view text) {
+  return normalizer_from([rules = std::move(rules), space_first = model.space_first,
+                          single_spaces = model.single_spaces](std::string_view text) {
     if (text.empty()) return std::string();
     const std::string_view first = space_first ? kSpaceMark : "";
     std::string out = std::string(first) + replace_all(apply_rules(rules, single_spaces, text), " ", kSpaceMark);
@@ -143,35 +143,35 @@ std::unique_ptr<const Normalizer> sentencepiece_normalizer(const SentencePieceMo
 }
 
 std::unique_ptr<const Normalizer> unicode_normalizer(UnicodeForm form) {
-  return from([form](std::string_view text) { return normalize_unicode(text, form); });
+  return normalizer_from([form](std::string_view text) { return normalize_unicode(text, form); });
 }
 
 std::unique_ptr<const Normalizer> replace_normalizer(Pattern pattern, std::string content) {
-  return from([pattern = std::move(pattern), content = std::move(content)](std::string_view text) {
+  return normalizer_from([pattern = std::move(pattern), content = std::move(content)](std::string_view text) {
     return replace_matches(pattern, text, content);
   });
 }
 
 std::unique_ptr<const Normalizer> strip_normalizer(bool left, bool right) {
-  return from([left, right](std::string_view text) { return strip(text, left, right); });
+  return normalizer_from([left, right](std::string_view text) { return strip(text, left, right); });
 }
 
 std::unique_ptr<const Normalizer> prepend_normalizer(std::string content) {
-  return from([content = std::move(content)](std::string_view text) {
+  return normalizer_from([content = std::move(content)](std::string_view text) {
     return text.empty() ? std::string() : content + std::string(text);
   });
 }
 
-std::unique_ptr<const Normalizer> lowercase_normalizer() { return from(lowercase); }
+std::unique_ptr<const Normalizer> lowercase_normalizer() { return normalizer_from(lowercase); }
 
 std::unique_ptr<const Normalizer> strip_accents_normalizer() {
-  return from([](std::string_view text) {
+  return normalizer_from([](std::string_view text) {
     return filter(text, [](char32_t character) { return !is_combining_mark(character); });
   });
 }
 
 std::unique_ptr<const Normalizer> bert_normalizer(const BertRules& rules) {
-  return from([rules](std::string_view text) {
+  return normalizer_from([rules](std::string_view text) {
     std::string out(text);
     if (rules.clean_text) out = clean(out);
     if (rules.handle_chinese_chars) out = space_ideographs(out);

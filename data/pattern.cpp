@@ -13,7 +13,7 @@ namespace layalign::data {
 namespace {
 
 // Groups inside groups; deeper expressions would recurse too deeply while they are compiled.
-constexpr unsigned kMaxDepth = 200;
+constexpr unsigned kMaxParseDepth = 200;
 
 const OnigUChar* bytes(const char* text) { return reinterpret_cast<const OnigUChar*>(text); }
 
@@ -31,7 +31,7 @@ struct Pattern::Regex {
     const std::lock_guard lock(compiling);
     OnigEncoding encodings[] = {ONIG_ENCODING_UTF8};
     onig_initialize(encodings, 1);
-    onig_set_parse_depth_limit(kMaxDepth);
+    onig_set_parse_depth_limit(kMaxParseDepth);
     OnigErrorInfo info;
     const char* const begin = expression.data();
     const int code = onig_new(&compiled, bytes(begin), bytes(begin + expression.size()), ONIG_OPTION_NONE,

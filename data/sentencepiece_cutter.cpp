@@ -10,7 +10,7 @@ namespace layalign::data {
 namespace {
 
 // How much worse than the worst piece an unknown character is.
-constexpr float kUnknownPenalty = 10.0F;
+constexpr float kUnknownPiecePenalty = 10.0F;
 
 constexpr size_t kNone = std::numeric_limits<size_t>::max();
 
@@ -65,7 +65,7 @@ SentencePieceCutter::SentencePieceCutter(const SentencePieceModel& model, const 
                                          int64_t unknown_id)
     : is_unigram_(model.algorithm == SentencePieceModel::Algorithm::kUnigram),
       trie_(normal_texts(model.pieces)),
-      unknown_score_(worst_score(model.pieces) - kUnknownPenalty),
+      unknown_score_(worst_score(model.pieces) - kUnknownPiecePenalty),
       ids_(model.pieces.size(), unknown_id),
       unknown_id_(unknown_id) {
   for (const Piece& piece : model.pieces) scores_.push_back(static_cast<float>(piece.score));

@@ -16,7 +16,7 @@ void check(UErrorCode code) {
 }
 
 // The characters of a version of Unicode.
-icu::UnicodeSet characters_of(const char* version) {
+icu::UnicodeSet characters_of_unicode(const char* version) {
   UErrorCode code = U_ZERO_ERROR;
   icu::UnicodeSet set(icu::UnicodeString("[:age=", -1, US_INV) + icu::UnicodeString(version, -1, US_INV) + ":]", code);
   check(code);
@@ -25,12 +25,12 @@ icu::UnicodeSet characters_of(const char* version) {
 }
 
 const icu::UnicodeSet& unicode_8() {
-  static const icu::UnicodeSet set = characters_of("8.0");
+  static const icu::UnicodeSet set = characters_of_unicode("8.0");
   return set;
 }
 
 const icu::UnicodeSet& unicode_9() {
-  static const icu::UnicodeSet set = characters_of("9.0");
+  static const icu::UnicodeSet set = characters_of_unicode("9.0");
   return set;
 }
 

@@ -5,7 +5,7 @@
 namespace layalign::model {
 namespace {
 
-const TransformerLayerNames kLayerNames = {
+const TransformerLayerNames kBertNames = {
     "attention.self.query",       "attention.self.key", "attention.self.value", "attention.output.dense",
     "attention.output.LayerNorm", "intermediate.dense", "output.dense",         "output.LayerNorm"};
 
@@ -56,7 +56,7 @@ BertEncoder::BertEncoder(const std::filesystem::path& folder, const BertConfig& 
   token_type_D_ = weights.whole(embeddings + "token_type_embeddings.weight", {config.token_types, D})[0].clone();
   embedding_norm_ = read_norm(weights, embeddings + "LayerNorm");
   for (int64_t i = 0; i < config.info.depth; ++i) {
-    layers_.push_back(read_layer(weights, weights.prefix() + "encoder.layer." + std::to_string(i) + ".", kLayerNames));
+    layers_.push_back(read_layer(weights, weights.prefix() + "encoder.layer." + std::to_string(i) + ".", kBertNames));
   }
   fingerprint_ = weights.fingerprint();
 }

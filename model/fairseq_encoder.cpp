@@ -8,14 +8,14 @@
 namespace layalign::model {
 namespace {
 
-const TransformerLayerNames kLayerNames = {"self_attn.q_proj",
-                                           "self_attn.k_proj",
-                                           "self_attn.v_proj",
-                                           "self_attn.out_proj",
-                                           "self_attn_layer_norm",
-                                           "fc1",
-                                           "fc2",
-                                           "final_layer_norm"};
+const TransformerLayerNames kFairseqLayerNames = {"self_attn.q_proj",
+                                                  "self_attn.k_proj",
+                                                  "self_attn.v_proj",
+                                                  "self_attn.out_proj",
+                                                  "self_attn_layer_norm",
+                                                  "fc1",
+                                                  "fc2",
+                                                  "final_layer_norm"};
 constexpr int64_t kSpareRows = 2;  // fairseq's tables begin with as many rows more than positions
 constexpr int64_t kFirstXglmPosition = 2;
 
@@ -64,7 +64,7 @@ FairseqEncoder::FairseqEncoder(const std::filesystem::path& folder, const Fairse
   }
   embedding_VD_ = weights.whole(embedding, {V, D});
   for (int64_t i = 0; i < config.info.depth; ++i) {
-    layers_.push_back(read_layer(weights, weights.prefix() + "layers." + std::to_string(i) + ".", kLayerNames));
+    layers_.push_back(read_layer(weights, weights.prefix() + "layers." + std::to_string(i) + ".", kFairseqLayerNames));
   }
   final_norm_ = read_norm(weights, weights.prefix() + "layer_norm");
   positions_PD_ =

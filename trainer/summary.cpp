@@ -20,7 +20,7 @@ double number(const nlohmann::json& value) {
   return value.is_null() ? std::numeric_limits<double>::infinity() : value.get<double>();
 }
 
-Json json_number(double value) { return std::isfinite(value) ? Json(value) : Json(nullptr); }
+Json finite_json(double value) { return std::isfinite(value) ? Json(value) : Json(nullptr); }
 
 void for_each_line(const std::filesystem::path& path, std::vector<StageSummary>& stages,
                    const std::function<void(const nlohmann::json&, StageSummary&)>& take) {
@@ -105,15 +105,15 @@ void finish_run(const RunFolder& folder, const std::vector<StageSummary>& stages
   for (size_t i = 0; i < stages.size(); ++i) {
     const StageSummary& stage = stages[i];
     Json languages = Json::object();
-    for (const auto& [language, perplexity] : stage.language_perplexity) languages[language] = json_number(perplexity);
+    for (const auto& [language, perplexity] : stage.language_perplexity) languages[language] = finite_json(perplexity);
     list.push_back({{"name", stage.name},
                     {"steps", stage.steps},
-                    {"first_loss", json_number(stage.first_loss)},
-                    {"last_loss", json_number(stage.last_loss)},
-                    {"train_s", json_number(stage.train_s)},
+                    {"first_loss", finite_json(stage.first_loss)},
+                    {"last_loss", finite_json(stage.last_loss)},
+                    {"train_s", finite_json(stage.train_s)},
                     {"evaluations", stage.evaluations},
-                    {"last_perplexity", json_number(stage.last_perplexity)},
-                    {"best_perplexity", json_number(stage.best_perplexity)},
+                    {"last_perplexity", finite_json(stage.last_perplexity)},
+                    {"best_perplexity", finite_json(stage.best_perplexity)},
                     {"best_step", stage.best_step},
                     {"language_perplexity", languages},
                     {"accuracy", stage.accuracy},

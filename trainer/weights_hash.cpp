@@ -18,14 +18,14 @@ namespace layalign::trainer {
 namespace {
 
 namespace fs = std::filesystem;
-using Json = nlohmann::json;
+using SortedJson = nlohmann::json;
 
 constexpr uint64_t kPartBytes = uint64_t{64} << 20;
 
 /// What a remembered hash belongs to. The time of the last change of any kind is that of the file itself: a copy may be given the
 /// times of its original, but not this one.
-Json identity_of(const std::vector<fs::path>& files) {
-  Json identity = Json::array();
+SortedJson identity_of(const std::vector<fs::path>& files) {
+  SortedJson identity = SortedJson::array();
   for (const fs::path& file : files) {
     struct stat status {};
     if (::stat(file.c_str(), &status) != 0) {
@@ -43,9 +43,9 @@ Json identity_of(const std::vector<fs::path>& files) {
 }
 
 /// The remembered hash; empty where there is none for these files.
-std::string remembered(const fs::path& memory, const Json& identity) {
+std::string remembered(const fs::path& memory, const SortedJson& identity) {
   try {
-    const Json json = configs::parse_json(configs::read_text_file(memory), memory.string());
+    const SortedJson json = configs::parse_json(configs::read_text_file(memory), memory.string());
     if (json.at("files") == identity) return json.at("xxh3").get<std::string>();
   } catch (const std::exception&) {  // missing, foreign or damaged: it is computed and written anew
   }
@@ -53,18 +53,18 @@ std::string remembered(const fs::path& memory, const Json& identity) {
 }
 
 /// In a folder that is not there (before the first build of a cache) nothing is remembered.
-void remember(const fs::path& memory, const Json& identity, const std::string& hash) {
+void remember(const fs::path& memory, const SortedJson& identity, const std::string& hash) {
   if (!fs::is_directory(memory.parent_path())) return;
   try {
-    write_file_durably(memory, Json{{"files", identity}, {"xxh3", hash}}.dump(2) + "\n");
+    write_file_durably(memory, SortedJson{{"files", identity}, {"xxh3", hash}}.dump(2) + "\n");
   } catch (const IoError& error) {
     log_info("the hash of the encoder's weights is not remembered: " + std::string(error.what()));
   }
 }
 
 /// Part number -> hash, of the parts that fall to this rank.
-Json hash_parts(const std::vector<fs::path>& files, int rank, int ranks) {
-  Json hashes = Json::object();
+SortedJson hash_parts(const std::vector<fs::path>& files, int rank, int ranks) {
+  SortedJson hashes = SortedJson::object();
   int64_t part = 0;
   for (const fs::path& path : files) {
     const checkpoints_tools::MappedFile file(path);
@@ -78,14 +78,14 @@ Json hash_parts(const std::vector<fs::path>& files, int rank, int ranks) {
   return hashes;
 }
 
-std::string combine(const Json& identity, const std::vector<std::string>& by_rank) {
+std::string combine(const SortedJson& identity, const std::vector<std::string>& by_rank) {
   std::map<int64_t, std::string> parts;
   for (const std::string& text : by_rank) {
-    const Json hashes = Json::parse(text);  // named: items() does not keep a temporary alive
+    const SortedJson hashes = SortedJson::parse(text);  // named: items() does not keep a temporary alive
     for (const auto& [part, hash] : hashes.items()) parts[std::stoll(part)] = hash.get<std::string>();
   }
   checkpoints_tools::Xxh3 hash;
-  for (const Json& file : identity) {
+  for (const SortedJson& file : identity) {
     hash.update(file.at("name").get<std::string>() + '\n' + std::to_string(file.at("bytes").get<int64_t>()) + '\n');
   }
   for (const auto& [part, text] : parts) hash.update(text);
@@ -98,7 +98,7 @@ std::string hash_weights(const fs::path& model_folder, const fs::path& memory, c
                          const Together& together) {
   const int rank = process ? process->world_rank() : 0, ranks = process ? process->world_size() : 1;
   std::vector<fs::path> files;
-  Json identity;
+  SortedJson identity;
   std::string hash;
   together([&] {
     files = checkpoints_tools::WeightFolder(model_folder).files();

@@ -16,7 +16,7 @@ using ::testing::HasSubstr;
 using ::testing::StartsWith;
 
 // The message of the JsonError for `text`, and the offset it names.
-std::pair<std::string, size_t> refusal(std::string_view text) {
+std::pair<std::string, size_t> json_refusal(std::string_view text) {
   try {
     const auto value = parse_json(text, "f.json");
     ADD_FAILURE() << "read as " << value;
@@ -41,26 +41,26 @@ TEST(StrictJson, KeepsIntegersExact) {
   EXPECT_TRUE(largest.is_number_unsigned());
   EXPECT_EQ(largest.get<uint64_t>(), std::numeric_limits<uint64_t>::max());
   for (const char* text : {"18446744073709551616", "-9223372036854775809", "[1, 100000000000000000000]"}) {
-    EXPECT_THAT(refusal(text).first, HasSubstr("does not fit 64 bits")) << text;
+    EXPECT_THAT(json_refusal(text).first, HasSubstr("does not fit 64 bits")) << text;
   }
-  EXPECT_EQ(refusal("[1, 100000000000000000000]").second, 4u);
+  EXPECT_EQ(json_refusal("[1, 100000000000000000000]").second, 4u);
 }
 
 TEST(StrictJson, RefusesRepeatedKeysAtTheSecond) {
-  const auto [message, byte] = refusal("{\"a\": 1,\n  \"b\": {\"x\\\"y\": 1, \"x\\\"y\": 2}}");
+  const auto [message, byte] = json_refusal("{\"a\": 1,\n  \"b\": {\"x\\\"y\": 1, \"x\\\"y\": 2}}");
   EXPECT_EQ(message, "f.json: duplicate key 'x\"y' (line 2, column 20)");
   EXPECT_EQ(byte, 28u);
   EXPECT_NO_THROW(parse_json(R"({"a": {"a": 1}, "b": {"a": 1}})", "f"));
-  EXPECT_THAT(refusal(R"({"a": 1, "\u0061": 2})").first, HasSubstr("duplicate key 'a'"));
+  EXPECT_THAT(json_refusal(R"({"a": 1, "\u0061": 2})").first, HasSubstr("duplicate key 'a'"));
 }
 
 TEST(StrictJson, LimitsTheDepth) {
   const auto nested = [](size_t depth) { return std::string(depth, '[') + std::string(depth, ']'); };
   EXPECT_NO_THROW(parse_json(nested(kMaxJsonDepth), "f"));
-  const auto [message, byte] = refusal(nested(kMaxJsonDepth + 1));
+  const auto [message, byte] = json_refusal(nested(kMaxJsonDepth + 1));
   EXPECT_THAT(message, HasSubstr("more than 64 levels"));
   EXPECT_EQ(byte, kMaxJsonDepth);
-  EXPECT_THAT(refusal(nested(1'000'000)).first, HasSubstr("more than 64 levels"));
+  EXPECT_THAT(json_refusal(nested(1'000'000)).first, HasSubstr("more than 64 levels"));
 }
 
 TEST(StrictJson, RefusesWhatIsNotJson) {
@@ -97,16 +97,16 @@ TEST(StrictJson, RefusesWhatIsNotJson) {
                            "\"\xED\xA0\x80\"",
                            "\"\xFF\"",
                            "\xEF\xBB\xBF{}"}) {
-    const auto [message, byte] = refusal(text);
+    const auto [message, byte] = json_refusal(text);
     EXPECT_THAT(message, StartsWith("f.json: ")) << text;
     EXPECT_LE(byte, std::string_view(text).size()) << text;
   }
-  EXPECT_THAT(refusal(std::string_view("1\0 garbage", 10)).first, HasSubstr("zero byte"));
-  EXPECT_EQ(refusal("[1] 2").second, 4u);
+  EXPECT_THAT(json_refusal(std::string_view("1\0 garbage", 10)).first, HasSubstr("zero byte"));
+  EXPECT_EQ(json_refusal("[1] 2").second, 4u);
 }
 
 TEST(StrictJson, NamesThePlaceInCharacters) {
-  EXPECT_THAT(refusal("{\"é\": 1,\n \"ß\": 1, \"ß\": 2}").first, HasSubstr("(line 2, column 10)"));
+  EXPECT_THAT(json_refusal("{\"é\": 1,\n \"ß\": 1, \"ß\": 2}").first, HasSubstr("(line 2, column 10)"));
 }
 
 TEST(ReadTextFile, ReadsBytesAndNamesWhatItCannotRead) {

@@ -13,7 +13,7 @@ namespace {
 using ::testing::HasSubstr;
 using Kind = Node::Kind;
 
-std::string refusal(std::string_view text) {
+std::string node_refusal(std::string_view text) {
   try {
     read_document(text, "f");
   } catch (const ConfigError& error) {
@@ -93,49 +93,50 @@ TEST(ReadDocument, ReadsJsonWithPlaces) {
 }
 
 TEST(ReadDocument, RefusesYamlThatReadsDifferentlyFromHowItLooks) {
-  EXPECT_THAT(refusal("a: &x 1\n"), HasSubstr("f:1:4: anchors"));
-  EXPECT_THAT(refusal("a: &x 1\nb: *x\n"), HasSubstr("f:2:4: aliases"));
-  EXPECT_THAT(refusal("a: {b: 1}\nc:\n  <<: {d: 1}\n"), HasSubstr("f:3:3: merge keys"));
-  EXPECT_THAT(refusal("a: !!int 1\n"), HasSubstr("f:1:4: tags"));
-  EXPECT_THAT(refusal("a: ! 1\n"), HasSubstr("f:1:4: tags"));
-  EXPECT_THAT(refusal("a: !x [1]\nb: !y {c: 1}\n"),
+  EXPECT_THAT(node_refusal("a: &x 1\n"), HasSubstr("f:1:4: anchors"));
+  EXPECT_THAT(node_refusal("a: &x 1\nb: *x\n"), HasSubstr("f:2:4: aliases"));
+  EXPECT_THAT(node_refusal("a: {b: 1}\nc:\n  <<: {d: 1}\n"), HasSubstr("f:3:3: merge keys"));
+  EXPECT_THAT(node_refusal("a: !!int 1\n"), HasSubstr("f:1:4: tags"));
+  EXPECT_THAT(node_refusal("a: ! 1\n"), HasSubstr("f:1:4: tags"));
+  EXPECT_THAT(node_refusal("a: !x [1]\nb: !y {c: 1}\n"),
               HasSubstr("f:1:4: tags (!name) are not read: remove it\nf:2:4: tags"));
-  EXPECT_THAT(refusal("a: 1\n---\nb: 2\n"), HasSubstr("f:3:1: a second document"));
-  EXPECT_THAT(refusal("%YAML 1.2\n---\na: 1\n"), HasSubstr("f:1:1: directives"));
-  EXPECT_THAT(refusal("# x\n%a: 1\nb: 2\n"), HasSubstr("f:2:1: directives"));
-  EXPECT_EQ(refusal("a: x%\nb: 100%\n"), "");
-  EXPECT_THAT(refusal("? [a, b]\n: 1\n"), HasSubstr("f:1:3: expected a plain word as key"));
-  EXPECT_THAT(refusal("~: 1\n"), HasSubstr("f:1:1: expected a plain word as key"));
-  EXPECT_THAT(refusal("a:\nnull: 1\n"), HasSubstr("f:2:1: expected a plain word as key"));
-  EXPECT_THAT(refusal("a: " + std::string(70, '[') + std::string(70, ']')), HasSubstr("f:1:67: more than 64 levels"));
+  EXPECT_THAT(node_refusal("a: 1\n---\nb: 2\n"), HasSubstr("f:3:1: a second document"));
+  EXPECT_THAT(node_refusal("%YAML 1.2\n---\na: 1\n"), HasSubstr("f:1:1: directives"));
+  EXPECT_THAT(node_refusal("# x\n%a: 1\nb: 2\n"), HasSubstr("f:2:1: directives"));
+  EXPECT_EQ(node_refusal("a: x%\nb: 100%\n"), "");
+  EXPECT_THAT(node_refusal("? [a, b]\n: 1\n"), HasSubstr("f:1:3: expected a plain word as key"));
+  EXPECT_THAT(node_refusal("~: 1\n"), HasSubstr("f:1:1: expected a plain word as key"));
+  EXPECT_THAT(node_refusal("a:\nnull: 1\n"), HasSubstr("f:2:1: expected a plain word as key"));
+  EXPECT_THAT(node_refusal("a: " + std::string(70, '[') + std::string(70, ']')),
+              HasSubstr("f:1:67: more than 64 levels"));
 }
 
 TEST(ReadDocument, NamesThePlaceOfASyntaxError) {
-  EXPECT_THAT(refusal("a: 1\nb: [1, 2\n"), HasSubstr("f:3:1: YAML syntax: "));
-  EXPECT_THAT(refusal("a: 1\n  b: 2\n"), HasSubstr("f:2:4: YAML syntax: "));
-  EXPECT_THAT(refusal("a: 'x\n"), HasSubstr("f:1:4: YAML syntax: the quote is not closed"));
-  EXPECT_THAT(refusal("a: 1\nb: \"x\\\"\n"), HasSubstr("f:2:4: YAML syntax: the quote is not closed"));
-  EXPECT_THAT(refusal("a: 'it''\n"), HasSubstr("f:1:4: YAML syntax: the quote is not closed"));
-  EXPECT_EQ(refusal("a: 'it''s'\nb: \"x\\\\\"\n'c': ''\n"), "");
-  EXPECT_THAT(refusal("a:\n\t- 1\n"), HasSubstr("YAML syntax: "));
-  EXPECT_THAT(refusal("{\"a\": 1,\n \"b\": }"), HasSubstr("f:2:7: JSON syntax error"));
-  EXPECT_THAT(refusal("{\"a\": 1} x"), HasSubstr("f:1:10: JSON syntax error"));
-  EXPECT_THAT(refusal("{\"a\": 100000000000000000000}"), HasSubstr("f:1:7: JSON the integer"));
+  EXPECT_THAT(node_refusal("a: 1\nb: [1, 2\n"), HasSubstr("f:3:1: YAML syntax: "));
+  EXPECT_THAT(node_refusal("a: 1\n  b: 2\n"), HasSubstr("f:2:4: YAML syntax: "));
+  EXPECT_THAT(node_refusal("a: 'x\n"), HasSubstr("f:1:4: YAML syntax: the quote is not closed"));
+  EXPECT_THAT(node_refusal("a: 1\nb: \"x\\\"\n"), HasSubstr("f:2:4: YAML syntax: the quote is not closed"));
+  EXPECT_THAT(node_refusal("a: 'it''\n"), HasSubstr("f:1:4: YAML syntax: the quote is not closed"));
+  EXPECT_EQ(node_refusal("a: 'it''s'\nb: \"x\\\\\"\n'c': ''\n"), "");
+  EXPECT_THAT(node_refusal("a:\n\t- 1\n"), HasSubstr("YAML syntax: "));
+  EXPECT_THAT(node_refusal("{\"a\": 1,\n \"b\": }"), HasSubstr("f:2:7: JSON syntax error"));
+  EXPECT_THAT(node_refusal("{\"a\": 1} x"), HasSubstr("f:1:10: JSON syntax error"));
+  EXPECT_THAT(node_refusal("{\"a\": 100000000000000000000}"), HasSubstr("f:1:7: JSON the integer"));
 }
 
 TEST(ReadDocument, RefusesBytesThatAreNoText) {
-  EXPECT_THAT(refusal("\xEF\xBB\xBF"
-                      "a: 1\n"),
+  EXPECT_THAT(node_refusal("\xEF\xBB\xBF"
+                           "a: 1\n"),
               HasSubstr("f:1:1: the text begins with a byte order mark"));
-  EXPECT_THAT(refusal("a: \xE9\n"), HasSubstr("f:1:4: invalid UTF-8"));
-  EXPECT_THAT(refusal("b: é\na: \xC0\x80\n"), HasSubstr("f:2:4: invalid UTF-8"));
+  EXPECT_THAT(node_refusal("a: \xE9\n"), HasSubstr("f:1:4: invalid UTF-8"));
+  EXPECT_THAT(node_refusal("b: é\na: \xC0\x80\n"), HasSubstr("f:2:4: invalid UTF-8"));
   for (const char* bytes :
        {"\xED\xA0\x80", "\xF4\x90\x80\x80", "\xE2\x82", "\xF0\x80\x80\x80", "\xE0\x80\x80", "\x80", "\xFE"}) {
-    EXPECT_THAT(refusal(bytes), HasSubstr("invalid UTF-8"));
+    EXPECT_THAT(node_refusal(bytes), HasSubstr("invalid UTF-8"));
   }
-  EXPECT_THAT(refusal(std::string_view("a: 1\0b", 6)), HasSubstr("f:1:5: control character 0"));
-  EXPECT_THAT(refusal("a: 1\n\x04unseen: 2\n"), HasSubstr("f:2:1: control character 4"));
-  EXPECT_EQ(refusal("a: [é, ß, 漢, 😀]\r\n"), "");
+  EXPECT_THAT(node_refusal(std::string_view("a: 1\0b", 6)), HasSubstr("f:1:5: control character 0"));
+  EXPECT_THAT(node_refusal("a: 1\n\x04unseen: 2\n"), HasSubstr("f:2:1: control character 4"));
+  EXPECT_EQ(node_refusal("a: [é, ß, 漢, 😀]\r\n"), "");
 }
 
 }  // namespace

@@ -13,7 +13,7 @@ using ::testing::HasSubstr;
 using ::testing::IsEmpty;
 using ::testing::SizeIs;
 
-std::vector<std::string> problems_with(const std::string& line) { return problems_of(kMinimal + line); }
+std::vector<std::string> problems_of_line(const std::string& line) { return problems_of(kMinimal + line); }
 
 TEST(Validation, ChecksBounds) {
   for (const char* line :
@@ -21,29 +21,29 @@ TEST(Validation, ChecksBounds) {
         "checkpoint: {every: 0}", "checkpoint: {keep: 0}", "log: {every: 0}", "optimizer: {eps: 0}",
         "optimizer: {eps: -1.0e-8}", "optimizer: {betas: [1, 0.9]}", "optimizer: {weight_decay: -0.1}",
         "optimizer: {clip_norm: 0}", "schedule: {warmup: 1}", "schedule: {warmup: -0.1}"}) {
-    EXPECT_THAT(problems_with(std::string(line) + "\n"), ElementsAre(HasSubstr("c.yaml:4:"))) << line;
+    EXPECT_THAT(problems_of_line(std::string(line) + "\n"), ElementsAre(HasSubstr("c.yaml:4:"))) << line;
   }
   for (const char* line : {"optimizer: {weight_decay: 0, eps: 1.0e-4}", "schedule: {warmup: 0}",
                            "schedule: {warmup: 0.999}", "optimizer: {betas: [0, 0]}"}) {
-    EXPECT_THAT(problems_with(std::string(line) + "\n"), IsEmpty()) << line;
+    EXPECT_THAT(problems_of_line(std::string(line) + "\n"), IsEmpty()) << line;
   }
   for (const char* key : {"epochs: 0", "max_steps: 0", "global_batch: 0", "micro_batch: 0", "lr: 0", "lr: -1",
                           "max_source_tokens: 0", "max_target_tokens: 0", "dev_size: -1", "eval_every: 0"}) {
-    EXPECT_THAT(problems_with(std::string("    ") + key + "\n"), ElementsAre(HasSubstr("c.yaml:4:"))) << key;
+    EXPECT_THAT(problems_of_line(std::string("    ") + key + "\n"), ElementsAre(HasSubstr("c.yaml:4:"))) << key;
   }
-  EXPECT_THAT(problems_with("    micro_batch: 256\n    dev_size: 0\n    max_steps: 1\n"), IsEmpty());
+  EXPECT_THAT(problems_of_line("    micro_batch: 256\n    dev_size: 0\n    max_steps: 1\n"), IsEmpty());
   EXPECT_THAT(problems_of(with_corpus("{format: jsonl, path: a, train_num: 0}")),
               ElementsAre(HasSubstr(".train_num'")));
 }
 
 TEST(Validation, ChecksWords) {
   EXPECT_THAT(
-      problems_with("parallel: {device: gpu, precision: bf16, recompute: ful}\n"),
+      problems_of_line("parallel: {device: gpu, precision: bf16, recompute: ful}\n"),
       ElementsAre("c.yaml:4:20: 'parallel.device': expected one of auto, cpu, cuda, got 'gpu'; did you mean 'cpu'?",
                   "c.yaml:4:36: 'parallel.precision': expected one of float32, bfloat16, got 'bf16'",
                   "c.yaml:4:53: 'parallel.recompute': expected one of none, full, got 'ful'; did you mean 'full'?"));
   EXPECT_THAT(
-      problems_with("schedule: {name: Cosine}\ncomm: {backend: gloo}\noptimizer: {loss_normalization: token}\n"),
+      problems_of_line("schedule: {name: Cosine}\ncomm: {backend: gloo}\noptimizer: {loss_normalization: token}\n"),
       SizeIs(3));
   EXPECT_THAT(problems_of(with_corpus("{format: x-csqa}", "data: {root: d}\n")),
               ElementsAre(HasSubstr("got 'x-csqa'; did you mean 'x_csqa'?")));
@@ -63,21 +63,23 @@ TEST(Validation, ChecksLayerLists) {
 }
 
 TEST(Validation, RefusesWhatDoesNotWorkTogether) {
-  EXPECT_THAT(problems_with("parallel: {sequence: true}\n"),
+  EXPECT_THAT(problems_of_line("parallel: {sequence: true}\n"),
               ElementsAre("c.yaml:4:22: 'parallel.sequence': true is not available yet: set it to false"));
-  EXPECT_THAT(problems_with("parallel: {device: cpu}\ncomm: {backend: nccl}\n"),
+  EXPECT_THAT(problems_of_line("parallel: {device: cpu}\ncomm: {backend: nccl}\n"),
               ElementsAre(HasSubstr("c.yaml:5:17: 'comm.backend': nccl needs CUDA devices")));
 }
 
 TEST(Validation, ChecksTheCache) {
-  EXPECT_THAT(problems_with("cache: {mode: read_write, path: c, dtype: float8, memory_limit: 256MiB, shard_bytes: 1000}\n"),
-              IsEmpty());
-  EXPECT_THAT(problems_with("cache: {dtype: bfloat16}\n"), IsEmpty());
-  EXPECT_THAT(problems_with("cache: {mode: read}\n"), ElementsAre(HasSubstr("missing required key 'cache.path'")));
-  EXPECT_THAT(problems_with("cache: {path: c, memory_limit: 2GB}\n"),
-              ElementsAre("c.yaml:4:32: 'cache.memory_limit': expected a size such as 512MiB or 2GiB, or a number of bytes, "
-                          "got '2GB'"));
-  EXPECT_THAT(problems_with("cache: {path: c, shard_bytes: 0, mode: on, dtype: fp8}\n"), SizeIs(3));
+  EXPECT_THAT(
+      problems_of_line("cache: {mode: read_write, path: c, dtype: float8, memory_limit: 256MiB, shard_bytes: 1000}\n"),
+      IsEmpty());
+  EXPECT_THAT(problems_of_line("cache: {dtype: bfloat16}\n"), IsEmpty());
+  EXPECT_THAT(problems_of_line("cache: {mode: read}\n"), ElementsAre(HasSubstr("missing required key 'cache.path'")));
+  EXPECT_THAT(
+      problems_of_line("cache: {path: c, memory_limit: 2GB}\n"),
+      ElementsAre("c.yaml:4:32: 'cache.memory_limit': expected a size such as 512MiB or 2GiB, or a number of bytes, "
+                  "got '2GB'"));
+  EXPECT_THAT(problems_of_line("cache: {path: c, shard_bytes: 0, mode: on, dtype: fp8}\n"), SizeIs(3));
 }
 
 TEST(Validation, WantsThePathOfOwnFilesOnly) {

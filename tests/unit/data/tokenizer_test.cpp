@@ -19,15 +19,15 @@ using testing::ElementsAre;
 using testing::HasSubstr;
 using Ids = std::vector<int64_t>;
 
-const fs::path kData = LAYALIGN_TEST_DATA;
-const fs::path kModels = kData / "golden" / "models";
+const fs::path kTestData = LAYALIGN_TEST_DATA;
+const fs::path kGoldenModels = kTestData / "golden" / "models";
 
-json read_json(const fs::path& file) { return json::parse(std::ifstream(file)); }
+json json_of(const fs::path& file) { return json::parse(std::ifstream(file)); }
 
 TEST(Tokenizer, GivesTheGoldenIdsOfEveryEncoder) {
   for (const char* model : {"mt5", "xlmr", "nllb"}) {
-    const auto tokenizer = load_tokenizer(kModels / model);
-    const json entries = read_json(kData / "golden" / "tokenizers.json")[model];
+    const auto tokenizer = load_tokenizer(kGoldenModels / model);
+    const json entries = json_of(kTestData / "golden" / "tokenizers.json")[model];
     ASSERT_GT(entries.size(), 30u);
     for (const json& entry : entries) {
       const auto text = entry["text"].get<std::string>();
@@ -39,8 +39,8 @@ TEST(Tokenizer, GivesTheGoldenIdsOfEveryEncoder) {
 }
 
 TEST(Tokenizer, GivesTheGoldenIdsOfTheLlamaForm) {
-  const auto tokenizer = load_tokenizer(kModels / "llama");
-  const json entries = read_json(kData / "golden" / "tokenizers.json")["llama"];
+  const auto tokenizer = load_tokenizer(kGoldenModels / "llama");
+  const json entries = json_of(kTestData / "golden" / "tokenizers.json")["llama"];
   ASSERT_GT(entries.size(), 30u);
   for (const json& entry : entries) {
     const auto text = entry["text"].get<std::string>();
@@ -54,12 +54,12 @@ TEST(Tokenizer, GivesTheGoldenIdsOfTheLlamaForm) {
 
 // Folders as the hub has them: awkward Unicode, special tokens written in the text, added tokens, prefix spaces.
 TEST(Tokenizer, GivesTheIdsOfTransformersForTheLayoutsOfTheHub) {
-  const json file = read_json(kData / "tokenizers" / "layouts.json");
+  const json file = json_of(kTestData / "tokenizers" / "layouts.json");
   for (const auto& [name, layout] : file["layouts"].items()) {
     const bool is_t5 = layout["model"] == "mt5";
     const std::string model = is_t5 ? "spiece.model" : "tokenizer.model";
     TemporaryFolder folder;
-    fs::copy_file(kModels / layout["model"].get<std::string>() / model, folder.path() / model);
+    fs::copy_file(kGoldenModels / layout["model"].get<std::string>() / model, folder.path() / model);
     for (const auto& [file_name, content] : layout["files"].items()) folder.write(file_name, content.dump());
     const auto tokenizer = load_tokenizer(folder.path());
     EXPECT_EQ(tokenizer->vocabulary_size(), layout["size"]) << name;
@@ -75,17 +75,17 @@ TEST(Tokenizer, GivesTheIdsOfTransformersForTheLayoutsOfTheHub) {
 
 TEST(Tokenizer, ReadsEveryGoldenFolder) {
   for (const char* name : {"llama", "llama-gqa", "mistral", "qwen2"}) {
-    EXPECT_EQ(load_tokenizer(kModels / name)->vocabulary_size(), 1500) << name;
+    EXPECT_EQ(load_tokenizer(kGoldenModels / name)->vocabulary_size(), 1500) << name;
   }
 }
 
 TEST(Tokenizer, CutsToTheLimitAndKeepsEos) {
-  const auto tokenizer = load_tokenizer(kModels / "mt5");
+  const auto tokenizer = load_tokenizer(kGoldenModels / "mt5");
   const Ids whole = tokenizer->encode("one two three four");
   ASSERT_GT(whole.size(), 3u);
   EXPECT_THAT(encode_source(*tokenizer, "one two three four", "English", 3), ElementsAre(whole[0], whole[1], 1));
   EXPECT_THAT(encode_source(*tokenizer, "one two three four", "English", 1), ElementsAre(1));
-  const auto framed = load_tokenizer(kModels / "xlmr");
+  const auto framed = load_tokenizer(kGoldenModels / "xlmr");
   const Ids inner = framed->encode("one two three four");
   EXPECT_THAT(encode_source(*framed, "one two three four", "English", 3), ElementsAre(0, inner[0], 2));
   EXPECT_THAT(encode_source(*framed, "one two three four", "English", 1), ElementsAre(2));
@@ -95,7 +95,7 @@ TEST(Tokenizer, CutsToTheLimitAndKeepsEos) {
 
 TEST(Tokenizer, PutsTheSpecialTokensOfItsFormAroundAText) {
   const auto frame = [](const char* model, std::string_view language) {
-    const Frame found = load_tokenizer(kModels / model)->frame(language);
+    const Frame found = load_tokenizer(kGoldenModels / model)->frame(language);
     return std::pair(found.before, found.after);
   };
   using testing::IsEmpty;
@@ -108,7 +108,7 @@ TEST(Tokenizer, PutsTheSpecialTokensOfItsFormAroundAText) {
 }
 
 TEST(Tokenizer, RefusesALanguageThatNllbHasNoCodeFor) {
-  const auto tokenizer = load_tokenizer(kModels / "nllb");
+  const auto tokenizer = load_tokenizer(kGoldenModels / "nllb");
   try {
     encode_source(*tokenizer, "nuqneH", "Klingon", 16);
     FAIL();
@@ -119,13 +119,13 @@ TEST(Tokenizer, RefusesALanguageThatNllbHasNoCodeFor) {
 }
 
 TEST(Tokenizer, RefusesTextThatIsNotUtf8) {
-  const auto tokenizer = load_tokenizer(kModels / "llama");
+  const auto tokenizer = load_tokenizer(kGoldenModels / "llama");
   EXPECT_THROW(tokenizer->encode("ab\xC3"), DataError);
   EXPECT_THROW(tokenizer->encode("\xED\xA0\x80"), DataError);
 }
 
 TEST(Tokenizer, LeavesOutIdsThatItDoesNotKnowWhenItDecodes) {
-  const auto tokenizer = load_tokenizer(kModels / "llama");
+  const auto tokenizer = load_tokenizer(kGoldenModels / "llama");
   Ids ids = tokenizer->encode("two apples");
   ids.insert(ids.begin(), 1);
   ids.insert(ids.end(), {-1, 1500, 99999, 2});
@@ -133,7 +133,7 @@ TEST(Tokenizer, LeavesOutIdsThatItDoesNotKnowWhenItDecodes) {
 }
 
 TEST(Tokenizer, ServesManyThreads) {
-  const auto tokenizer = load_tokenizer(kModels / "mt5");
+  const auto tokenizer = load_tokenizer(kGoldenModels / "mt5");
   const std::string text = "Janet’s ducks lay 16 eggs per day. ชาวสวน";
   const Ids expected = tokenizer->encode(text);
   std::vector<int> wrong(4, 0);
@@ -148,7 +148,7 @@ TEST(Tokenizer, ServesManyThreads) {
 }
 
 TEST(Tokenizer, RefusesAVocabularyLargerThanTheModels) {
-  const auto tokenizer = load_tokenizer(kModels / "mt5");
+  const auto tokenizer = load_tokenizer(kGoldenModels / "mt5");
   check_vocabulary(*tokenizer, 1500, "model");
   try {
     check_vocabulary(*tokenizer, 1499, "/models/other");
@@ -168,14 +168,14 @@ TEST(TokenizerFolder, IsRefusedByNameWhereItsTokenizerIsAnother) {
   folder.write("vocab.json", "{}");
   EXPECT_THAT(refusal(folder.path()), HasSubstr("found only vocab.json"));
   EXPECT_THAT(refusal(folder.path()), HasSubstr("spiece.model"));
-  fs::copy_file(kModels / "llama" / "tokenizer.model", folder.path() / "tokenizer.model");
+  fs::copy_file(kGoldenModels / "llama" / "tokenizer.model", folder.path() / "tokenizer.model");
   folder.write("tokenizer_config.json", R"({"tokenizer_class": "PreTrainedTokenizerFast"})");
   EXPECT_THAT(refusal(folder.path()), HasSubstr("PreTrainedTokenizerFast is not readable"));
 }
 
 TEST(TokenizerFolder, NeedsTheKindOfModelThatItsClassHas) {
   TemporaryFolder folder;
-  fs::copy_file(kModels / "mt5" / "spiece.model", folder.path() / "tokenizer.model");
+  fs::copy_file(kGoldenModels / "mt5" / "spiece.model", folder.path() / "tokenizer.model");
   folder.write("tokenizer_config.json", R"({"tokenizer_class": "LlamaTokenizer"})");
   EXPECT_THAT(refusal(folder.path()), HasSubstr("BPE"));
   folder.write("tokenizer_config.json", R"({"tokenizer_class": "T5TokenizerFast", "extra_ids": 0})");
@@ -184,7 +184,9 @@ TEST(TokenizerFolder, NeedsTheKindOfModelThatItsClassHas) {
 
 class TokenizerSettingsFile : public testing::Test {
  protected:
-  TokenizerSettingsFile() { fs::copy_file(kModels / "llama" / "tokenizer.model", folder.path() / "tokenizer.model"); }
+  TokenizerSettingsFile() {
+    fs::copy_file(kGoldenModels / "llama" / "tokenizer.model", folder.path() / "tokenizer.model");
+  }
 
   std::string refusal_of(const std::string& config) const {
     folder.write("tokenizer_config.json", config);
