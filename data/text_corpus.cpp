@@ -20,6 +20,7 @@ class Builder {
  public:
   Builder(const configs::CorpusConfig& config, const RowVisitor& visit, ProblemHandler problem_handler)
       : on_problem(std::move(problem_handler)), config_(config), visit_(visit) {
+    corpus.prompt_kind = prompt_kind_of(config);
     for (const auto& language : config.languages) add_language(language);
   }
 
@@ -128,7 +129,6 @@ Side read_side(const fs::path& path, const std::optional<int64_t>& most, const P
 }
 
 void read_bilingual_pairs(const configs::CorpusConfig& config, const fs::path& root, Builder* builder) {
-  builder->corpus.prompt_kind = PromptKind::kTranslation;
   const auto path_of = [&](const std::string& language, const std::string& side) {
     return root / "bilingual_pairs" / ("en-" + code_of(language)) / ("train_100k." + side);
   };
@@ -162,7 +162,6 @@ void read_bilingual_pairs(const configs::CorpusConfig& config, const fs::path& r
 }
 
 void read_metamath(const fs::path& root, Builder* builder) {
-  builder->corpus.prompt_kind = PromptKind::kMath;
   const auto path = root / "query_translation/metamath_615k.json";
   const int32_t file = builder->add_file(path);
   const auto visit = [&](const JsonRecord& record) {
@@ -211,7 +210,6 @@ std::string msvamp_language(const fs::path& path) {
 
 void read_msvamp(const configs::CorpusConfig& config, const fs::path& folder_or_file, Builder* builder) {
   const bool translate = config.task == "translation";
-  builder->corpus.prompt_kind = translate ? PromptKind::kTranslation : PromptKind::kMath;
   std::vector<fs::path> files = {folder_or_file};
   if (fs::is_directory(folder_or_file)) {
     const auto path_of = [&](const std::string& language) { return folder_or_file / ("test_" + language + ".jsonl"); };
@@ -255,14 +253,23 @@ void read_jsonl(const fs::path& path, Builder* builder) {
 
 }  // namespace
 
-std::string TextCorpus::prompt(const TextRow& row) const {
-  if (row.prompt) return *row.prompt;
-  switch (prompt_kind) {
-    case PromptKind::kMath: return math_prompt(row.source);
-    case PromptKind::kTranslation: return translation_prompt(row.source, languages[row.language], "English");
+PromptKind prompt_kind_of(const configs::CorpusConfig& config) {
+  if (config.format == "bilingual_pairs" || config.task == "translation") return PromptKind::kTranslation;
+  if (config.format == "metamath" || config.format == "msvamp") return PromptKind::kMath;
+  return PromptKind::kSource;
+}
+
+std::string prompt_of(PromptKind kind, const std::string& text, const std::string& language) {
+  switch (kind) {
+    case PromptKind::kMath: return math_prompt(text);
+    case PromptKind::kTranslation: return translation_prompt(text, language, "English");
     case PromptKind::kSource: break;
   }
-  return row.source;
+  return text;
+}
+
+std::string TextCorpus::prompt(const TextRow& row) const {
+  return row.prompt ? *row.prompt : prompt_of(prompt_kind, row.source, languages[row.language]);
 }
 
 std::string TextCorpus::origin(const TextRow& row) const { return place(files[row.file], row.line, row.item); }

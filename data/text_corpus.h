@@ -24,8 +24,14 @@ struct TextRow {
   int64_t item = 0;  ///< see JsonRecord::item
 };
 
-/// How a row without a prompt of its own gets one.
+/// How a text without a prompt of its own gets one.
 enum class PromptKind { kSource, kMath, kTranslation };
+
+/// The kind that a corpus is trained with.
+PromptKind prompt_kind_of(const configs::CorpusConfig& config);
+
+/// The prompt of a text in a language (its English name).
+std::string prompt_of(PromptKind kind, const std::string& text, const std::string& language);
 
 /// All rows of a stage's corpus.
 struct TextCorpus {

@@ -44,10 +44,10 @@ struct ExportArguments {
   std::string format;
   std::string config;
   std::vector<int64_t> language_layers;
-  std::string name, encoder_name, llm_name, license;  ///< of an adapter; empty: from the config
+  std::string name, encoder_name, llm_name, license;  ///< of a folder; empty: from the config
   bool force = false;
 };
-/// Trained weights in a form for others: adapter or layalign-reference.
+/// Trained weights in a form for others: adapter, huggingface or layalign-reference.
 int export_weights(const ExportArguments& arguments);
 
 struct ImportArguments {

@@ -16,6 +16,8 @@
 #include "trainer/adapter_form.h"
 #include "trainer/adapter_scores.h"
 #include "trainer/checkpoint_place.h"
+#include "trainer/experiment.h"
+#include "trainer/huggingface_export.h"
 
 namespace layalign::launch {
 namespace {
@@ -54,7 +56,8 @@ struct Source {
   std::optional<configs::RunConfig> config;
 };
 
-int export_adapter(const ExportArguments& arguments, const Source& source) {
+/// What an exported folder says of itself. Errors: ConfigError where there is no config.
+trainer::AdapterDescription describe_adapter(const ExportArguments& arguments, const Source& source) {
   if (!source.config) {
     throw configs::ConfigError("export: " + source.place.path().string() +
                                " lies in no run, so nothing tells its models; add --config with the config that it was "
@@ -70,12 +73,41 @@ int export_adapter(const ExportArguments& arguments, const Source& source) {
   adapter.sizes = source.sizes;
   adapter.layers = trainer::resolve_layers(config, source.sizes);
   adapter.scores = trainer::find_scores(source.place, source.tensors, source.sizes);
-  trainer::export_adapter(arguments.output, adapter, source.tensors);
-  std::cout << "wrote " << arguments.output << ": adapter.safetensors, config.json, README.md with "
-            << adapter.scores.size() << " scores\n";
+  return adapter;
+}
+
+int tell_of_folder(const ExportArguments& arguments, const std::string& files, size_t scores) {
+  std::cout << "wrote " << arguments.output << ": adapter.safetensors, config.json, " << files << "README.md with "
+            << scores << " scores\n";
   if (arguments.license.empty()) std::cout << "its licence stands as unknown: --license names one\n";
   std::cout << std::flush;
   return kDone;
+}
+
+int export_adapter(const ExportArguments& arguments, const Source& source) {
+  const auto adapter = describe_adapter(arguments, source);
+  trainer::export_adapter(arguments.output, adapter, source.tensors);
+  return tell_of_folder(arguments, "", adapter.scores.size());
+}
+
+int export_huggingface(const ExportArguments& arguments, const Source& source) {
+  const auto adapter = describe_adapter(arguments, source);
+  const auto experiment = trainer::prepare_models(adapter.config, trainer::reads_text(adapter.config));
+  const auto place = [](const std::string& given, const fs::path& folder) {
+    return first_given(given, fs::absolute(folder).lexically_normal().string());
+  };
+  trainer::export_huggingface(arguments.output, adapter, experiment,
+                              {place(arguments.encoder_name, experiment.encoder_folder),
+                               place(arguments.llm_name, experiment.llm_folder)},
+                              source.tensors);
+  const int code =
+      tell_of_folder(arguments, "generation_config.json, modeling_layalign.py, ", adapter.scores.size());
+  if (arguments.encoder_name.empty() || arguments.llm_name.empty()) {
+    std::cout << "config.json names models by their folders on this machine: --encoder-name and --llm-name give the "
+                 "names that others know\n"
+              << std::flush;
+  }
+  return code;
 }
 
 /// The adapted LLM layers, which the weights themselves do not tell.
@@ -101,20 +133,20 @@ int export_reference(const ExportArguments& arguments, const Source& source) {
 
 /// Refuses options that mean nothing in the format.
 void check_options(const ExportArguments& arguments) {
-  const bool adapter = arguments.format == "adapter";
+  const bool folder = arguments.format != "layalign-reference";
   const bool describes = !arguments.name.empty() || !arguments.encoder_name.empty() || !arguments.llm_name.empty() ||
                          !arguments.license.empty();
-  if (adapter && arguments.force) {
+  if (folder && arguments.force) {
     throw configs::ConfigError(
         "export: --force replaces a file; a folder is never replaced: choose another -o, or remove it");
   }
-  if (adapter && !arguments.language_layers.empty()) {
-    throw configs::ConfigError("export: an adapter takes its language layers from the config: drop --language-layers");
+  if (folder && !arguments.language_layers.empty()) {
+    throw configs::ConfigError("export: this format takes the language layers from the config: drop --language-layers");
   }
-  if (!adapter && describes) {
+  if (!folder && describes) {
     throw configs::ConfigError(
-        "export: --name, --encoder-name, --llm-name and --license stand in an adapter's model card "
-        "alone: drop them, or choose --format adapter");
+        "export: --name, --encoder-name, --llm-name and --license stand in a model card, which this format has not: "
+        "drop them, or choose --format adapter or huggingface");
   }
 }
 
@@ -128,7 +160,9 @@ int export_weights(const ExportArguments& arguments) {
   source.config = find_config(arguments, place);
   if (source.config) trainer::check_kinds(*source.config, source.sizes);
   std::cout << "read " << source.file.string() << ": " << source.tensors.size() << " tensors\n";
-  return arguments.format == "adapter" ? export_adapter(arguments, source) : export_reference(arguments, source);
+  if (arguments.format == "adapter") return export_adapter(arguments, source);
+  if (arguments.format == "huggingface") return export_huggingface(arguments, source);
+  return export_reference(arguments, source);
 }
 
 int import_weights(const ImportArguments& arguments) {

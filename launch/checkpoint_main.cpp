@@ -82,16 +82,16 @@ class CommandLine {
     give->add_option("path", export_.path, kPathHelp)->required();
     give->add_option(
             "--format", export_.format,
-            "adapter: a folder with weights, config.json and a model card; layalign-reference: a file with the "
-            "public code's names")
+            "adapter: a folder with weights, config.json and a model card; huggingface: the same for transformers, with a "
+            "model in Python; layalign-reference: a file with the public code's names")
         ->required()
-        ->check(CLI::IsMember({"adapter", "layalign-reference"}));
+        ->check(CLI::IsMember({"adapter", "huggingface", "layalign-reference"}));
     give->add_option("--config", export_.config, "the config that it was trained with (default: that of its run)");
-    give->add_option("--name", export_.name, "adapter: its name (default: that of the run's folder)");
+    give->add_option("--name", export_.name, "of folders: its name (default: that of the run's folder)");
     give->add_option("--encoder-name", export_.encoder_name,
-                     "adapter: the encoder's name on the hub (default: its folder's)");
-    give->add_option("--llm-name", export_.llm_name, "adapter: the LLM's name on the hub (default: its folder's)");
-    give->add_option("--license", export_.license, "adapter: licence of the trained weights, such as apache-2.0");
+                     "of folders: the encoder's name on the hub (default: its folder's)");
+    give->add_option("--llm-name", export_.llm_name, "of folders: the LLM's name on the hub (default: its folder's)");
+    give->add_option("--license", export_.license, "of folders: licence of the trained weights, such as apache-2.0");
     add_layers(give, export_.language_layers);
     add_output(give, export_.output, export_.force);
     give->callback([this] { chosen = [this] { return export_weights(export_); }; });

@@ -8,7 +8,7 @@
 #include <nlohmann/json.hpp>
 #include <optional>
 
-#include "data/prompts.h"
+#include "data/text_corpus.h"
 #include "data/token_ids.h"
 #include "data/tokenizer.h"
 #include "dist/process.h"
@@ -21,23 +21,11 @@
 namespace layalign::launch {
 namespace {
 
-/// Whether a stage was trained to translate its source into English.
-bool is_translation(const configs::CorpusConfig& corpus) {
-  return corpus.format == "bilingual_pairs" || corpus.task == "translation";
-}
-
-/// The prompt that the last stage was trained with, for a text.
-std::string prompt_of(const configs::StageConfig& stage, const std::string& text, const std::string& language) {
-  const auto& corpus = stage.corpus;
-  if (is_translation(corpus)) return data::translation_prompt(text, language, "English");
-  if (corpus.format == "metamath" || corpus.format == "msvamp") return data::math_prompt(text);
-  return text;
-}
-
 data::Sample sample_of(const FreeGeneration& free, const std::string& text, const std::string& language,
                        const std::string& origin) {
   const auto& stage = free.experiment.config.stages.back();
-  const data::EvaluationItem item{language, text, prompt_of(stage, text, language), "", 0, origin};
+  const auto prompt = data::prompt_of(data::prompt_kind_of(stage.corpus), text, language);
+  const data::EvaluationItem item{language, text, prompt, "", 0, origin};
   return trainer::question_sample(item, free.experiment.vocabulary, stage, trainer::reads_prompt(free.mode, stage));
 }
 
@@ -157,7 +145,7 @@ void continue_token_ids(const FreeGeneration& free, const std::vector<data::Samp
 }
 
 bool prompt_names_language(const configs::StageConfig& stage, trainer::AnswerMode mode) {
-  return trainer::reads_prompt(mode, stage) && is_translation(stage.corpus);
+  return trainer::reads_prompt(mode, stage) && data::prompt_kind_of(stage.corpus) == data::PromptKind::kTranslation;
 }
 
 void answer_lines(const FreeGeneration& free, const std::string& input, const std::string& language) {

@@ -69,9 +69,10 @@ std::string model_index(const AdapterDescription& adapter) {
   return text;
 }
 
-std::string front_matter(const AdapterDescription& adapter) {
+std::string front_matter(const AdapterDescription& adapter, const std::string& library) {
   return "---\nlicense: " + quoted(adapter.license) + "\n" +
-         yaml_list("base_model", std::vector<std::string>{adapter.encoder, adapter.llm}) + "library_name: layalign\n" +
+         yaml_list("base_model", std::vector<std::string>{adapter.encoder, adapter.llm}) + "library_name: " + library +
+         "\n" +
          yaml_list("language", language_codes(adapter.config)) + yaml_list("datasets", dataset_names(adapter.config)) +
          "pipeline_tag: text-generation\n" + model_index(adapter) + "---\n";
 }
@@ -119,7 +120,7 @@ void check_free(const fs::path& folder) {
 
 }  // namespace
 
-std::string adapter_config(const AdapterDescription& adapter) {
+Json adapter_config(const AdapterDescription& adapter) {
   const model::TrainableSizes& sizes = adapter.sizes;
   Json config{{"format_version", 1}, {"model_type", "layalign"},       {"encoder", adapter.encoder},
               {"llm", adapter.llm},  {"mapping", mapping_name(sizes)}, {"aligner", aligner_name(sizes)}};
@@ -140,35 +141,38 @@ std::string adapter_config(const AdapterDescription& adapter) {
                                 {"max_source_tokens", stage.max_source_tokens},
                                 {"max_target_tokens", stage.max_target_tokens}});
   }
-  return config.dump(2) + "\n";
+  return config;
 }
 
-std::string adapter_card(const AdapterDescription& adapter) {
-  return front_matter(adapter) + "\n# " + adapter.name +
+std::string adapter_card(const AdapterDescription& adapter, const CardUse& use) {
+  return front_matter(adapter, use.library) + "\n# " + adapter.name +
          "\n\nA [LayAlign](https://arxiv.org/abs/2502.11405) adapter: it joins the frozen encoder `" + adapter.encoder +
          "` to the frozen LLM `" + adapter.llm +
          "`, so that the LLM reads languages that it hardly knows. This folder holds the trained parts alone; the two "
-         "models "
-         "come from where they are published.\n\n| file | holds |\n|---|---|\n| `adapter.safetensors` | the trained "
-         "weights (" +
-         kinds_text(adapter.sizes) +
-         ") |\n| `config.json` | layers, kinds and sizes |\n\n## Use\n\nIn a config of layalign with both models and "
-         "the keys of "
-         "`config.json` under `model`:\n\n```\nlayalign-eval CONFIG --checkpoint adapter.safetensors --task text "
-         "--languages "
-         "LANGUAGE\n```\n\n## Training\n\n" +
+         "models come from where they are published.\n\n| file | holds |\n|---|---|\n| `adapter.safetensors` | the "
+         "trained weights (" +
+         kinds_text(adapter.sizes) + ") |\n" + use.files + "\n## Use\n\n" + use.text + "\n## Training\n\n" +
          training_table(adapter.config) + score_table(adapter.scores);
 }
 
-void export_adapter(const fs::path& folder, const AdapterDescription& adapter,
-                    const checkpoints_tools::TensorMap& tensors) {
+void write_adapter(const fs::path& folder, const checkpoints_tools::TensorMap& tensors,
+                   const std::vector<std::pair<std::string, std::string>>& texts) {
   check_free(folder);
   const fs::path target = folder.has_filename() ? folder : folder.parent_path();
   write_folder_durably(target, [&](const fs::path& made) {
     checkpoints_tools::write_safetensors(made / "adapter.safetensors", checkpoints_tools::as_list(tensors));
-    write_file_durably(made / "config.json", adapter_config(adapter));
-    write_file_durably(made / "README.md", adapter_card(adapter));
+    for (const auto& [name, text] : texts) write_file_durably(made / name, text);
   });
+}
+
+void export_adapter(const fs::path& folder, const AdapterDescription& adapter,
+                    const checkpoints_tools::TensorMap& tensors) {
+  const CardUse use{"layalign", "| `config.json` | layers, kinds and sizes |\n",
+                    "In a config of layalign with both models and the keys of `config.json` under "
+                    "`model`:\n\n```\nlayalign-eval CONFIG --checkpoint adapter.safetensors --task text --languages "
+                    "LANGUAGE\n```\n"};
+  write_adapter(folder, tensors,
+                {{"config.json", adapter_config(adapter).dump(2) + "\n"}, {"README.md", adapter_card(adapter, use)}});
 }
 
 }  // namespace layalign::trainer
