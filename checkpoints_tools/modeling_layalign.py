@@ -9,8 +9,8 @@ folder: they are loaded from where config.json says, or from where the caller sa
     batch = processor(["Roger ana mipira 5 ..."], language="Swahili")
     print(processor.decode(model.generate(**batch, max_new_tokens=200)))
 
-Shape letters: B samples, S encoder tokens, T LLM tokens, E encoder layers used, L LLM layers adapted, De and D the widths
-of encoder and LLM, H heads, G key-value heads, d head size. Batches are padded here; masks are 1 where there is a token.
+Shape letters: B samples, S encoder tokens, T LLM tokens, E encoder layers used, L LLM layers adapted, De and D the
+widths of encoder and LLM, H heads, G key-value heads, d head size. Batches are padded here; masks are 1 where there is a token.
 """
 
 from __future__ import annotations
@@ -311,7 +311,8 @@ class LayAlignForCausalLM(PreTrainedModel):
         copies = batch // key_BGSd.shape[0]  # beams and several outputs of a sample stand one after the other
         mask_B11S = self._sources.mask_BS.bool().to(hidden_BTD.device)[:, None, None]
         key_BGSd, value_BGSd, mask_B11S = (
-            tensor if copies == 1 else tensor.repeat_interleave(copies, 0) for tensor in (key_BGSd, value_BGSd, mask_B11S))
+            tensor if copies == 1 else tensor.repeat_interleave(copies, 0)
+            for tensor in (key_BGSd, value_BGSd, mask_B11S))
 
         size = attention.head_dim
         query_BHTd = heads(attention, "q", attention.q_proj(hidden_BTD))
@@ -411,13 +412,17 @@ class LayAlignProcessor:
     def _language_code(self, language: str | None) -> str:
         """The encoder's own code of a language."""
         known = {entry["name"]: entry for entry in self.config.languages}
-        if language in known:
-            nllb, short = known[language]["nllb_code"], known[language]["code"]
-            for code, token in ((nllb, nllb), (short, f"__{short}__")):
-                if self.encoder_tokenizer.convert_tokens_to_ids(token) not in (None, self.encoder_tokenizer.unk_token_id):
-                    return code
-        raise ValueError(f"the encoder reads a token of the language, and has none for {language!r}; give the English name "
-                         f"of one of these: {', '.join(sorted(known))}")
+        if language not in known:
+            raise ValueError(f"this encoder reads a token of the language: {language!r} is none of those that have an "
+                             f"English name here, {', '.join(sorted(known))}")
+        nllb, short = known[language]["nllb_code"], known[language]["code"]
+        tokenizer = self.encoder_tokenizer
+        for code, token in ((nllb, nllb), (short, f"__{short}__")):
+            if tokenizer.convert_tokens_to_ids(token) not in (None, tokenizer.unk_token_id):
+                return code
+        raise ValueError(f"the tokenizer of {self.config.encoder!r}, as transformers {transformers.__version__} loads it, "
+                         f"has no token for {language}. Version 5 does not make NLLB's from a SentencePiece model: take "
+                         "version 4, or a folder with the tokenizer.json of the hub")
 
 
 def encoder_class(config: LayAlignConfig) -> Any:
@@ -436,8 +441,8 @@ def load_base(which: str, config: LayAlignConfig, loader: Any, options: dict[str
     try:
         return loader.from_pretrained(name, **options)
     except (OSError, ValueError) as error:
-        raise OSError(f"LayAlign's {which} cannot be loaded from {name!r}, which config.json or the caller names; give its "
-                      f"folder or its name on the hub: from_pretrained(..., {which}=...). {error}") from error
+        raise OSError(f"LayAlign's {which} cannot be loaded from {name!r}, which config.json or the caller names; give "
+                      f"its folder or its name on the hub: from_pretrained(..., {which}=...). {error}") from error
 
 
 def check_base(which: str, config: LayAlignConfig, model: nn.Module) -> None:
@@ -453,8 +458,8 @@ def check_base(which: str, config: LayAlignConfig, model: nn.Module) -> None:
     wanted = tuple(getattr(config, f"{which}_{what}") for what in ("type", "depth", "width"))
     if found != wanted:
         text = "{} of {} layers, {} wide".format
-        raise ValueError(f"LayAlign's {which} {getattr(config, which)!r} is a model of type {text(*found)}; the adapter was "
-                         f"trained with {text(*wanted)}")
+        raise ValueError(f"LayAlign's {which} {getattr(config, which)!r} is a model of type {text(*found)}; the "
+                         f"adapter was trained with {text(*wanted)}")
 
 
 def linear(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:

@@ -96,12 +96,11 @@ int export_huggingface(const ExportArguments& arguments, const Source& source) {
   const auto place = [](const std::string& given, const fs::path& folder) {
     return first_given(given, fs::absolute(folder).lexically_normal().string());
   };
-  trainer::export_huggingface(arguments.output, adapter, experiment,
-                              {place(arguments.encoder_name, experiment.encoder_folder),
-                               place(arguments.llm_name, experiment.llm_folder)},
-                              source.tensors);
-  const int code =
-      tell_of_folder(arguments, "generation_config.json, modeling_layalign.py, ", adapter.scores.size());
+  trainer::export_huggingface(
+      arguments.output, adapter, experiment,
+      {place(arguments.encoder_name, experiment.encoder_folder), place(arguments.llm_name, experiment.llm_folder)},
+      source.tensors);
+  const int code = tell_of_folder(arguments, "generation_config.json, modeling_layalign.py, ", adapter.scores.size());
   if (arguments.encoder_name.empty() || arguments.llm_name.empty()) {
     std::cout << "config.json names models by their folders on this machine: --encoder-name and --llm-name give the "
                  "names that others know\n"

@@ -80,10 +80,10 @@ class CommandLine {
     CLI::App* give = subcommand(app, "export", "trained weights in a form for others",
                                 "runs/math -o math-adapter --format adapter --encoder-name google/mt5-xl");
     give->add_option("path", export_.path, kPathHelp)->required();
-    give->add_option(
-            "--format", export_.format,
-            "adapter: a folder with weights, config.json and a model card; huggingface: the same for transformers, with a "
-            "model in Python; layalign-reference: a file with the public code's names")
+    give->add_option("--format", export_.format,
+                     "adapter: a folder with weights, config.json and a model card; huggingface: the same for "
+                     "transformers, with a "
+                     "model in Python; layalign-reference: a file with the public code's names")
         ->required()
         ->check(CLI::IsMember({"adapter", "huggingface", "layalign-reference"}));
     give->add_option("--config", export_.config, "the config that it was trained with (default: that of its run)");

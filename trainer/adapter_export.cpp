@@ -72,9 +72,9 @@ std::string model_index(const AdapterDescription& adapter) {
 std::string front_matter(const AdapterDescription& adapter, const std::string& library) {
   return "---\nlicense: " + quoted(adapter.license) + "\n" +
          yaml_list("base_model", std::vector<std::string>{adapter.encoder, adapter.llm}) + "library_name: " + library +
-         "\n" +
-         yaml_list("language", language_codes(adapter.config)) + yaml_list("datasets", dataset_names(adapter.config)) +
-         "pipeline_tag: text-generation\n" + model_index(adapter) + "---\n";
+         "\n" + yaml_list("language", language_codes(adapter.config)) +
+         yaml_list("datasets", dataset_names(adapter.config)) + "pipeline_tag: text-generation\n" +
+         model_index(adapter) + "---\n";
 }
 
 std::string kinds_text(const model::TrainableSizes& sizes) {

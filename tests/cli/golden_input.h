@@ -16,7 +16,9 @@ inline const std::filesystem::path kGolden = std::filesystem::path(LAYALIGN_TEST
 struct GoldenInput {
   GoldenInput(const WorkFolder& folder, const std::string& golden, const std::string& encoder, const std::string& llm,
               int tensor)
-      : path(kGolden / (golden + ".safetensors")), file(path), samples(nlohmann::json::parse(file.metadata().at("samples"))) {
+      : path(kGolden / (golden + ".safetensors")),
+        file(path),
+        samples(nlohmann::json::parse(file.metadata().at("samples"))) {
     std::string corpus;
     for (const auto& sample : samples) corpus += sample.dump() + "\n";
     input = folder.write("in.jsonl", corpus).string();

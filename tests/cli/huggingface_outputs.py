@@ -1,13 +1,16 @@
 #!/usr/bin/env python3
-"""What transformers computes with a folder of `layalign-checkpoint export --format huggingface`, as a line of JSON.
+"""What transformers computes with folders of `layalign-checkpoint export --format huggingface`.
 
-    huggingface_outputs.py FOLDER ids SAMPLES.jsonl      loss of a batch, mean loss of samples alone; greedy ids of a batch,
-                                                         of samples alone, without a cache, of each of two equal beams
-    huggingface_outputs.py FOLDER text LINES LANGUAGE    greedy texts
+    huggingface_outputs.py JOBS.json
 
-A refusal of the model's is printed as `refused: MESSAGE`, with exit code 3.
+JOBS.json holds a list of objects; a list of as many objects is printed as the last line, in JSON.
+  folder    the exported folder; models: {encoder, llm}, other places than it names; save: a folder that the model is
+            saved to and loaded from again
+  samples   a JSONL file -> loss of a batch, mean loss of samples alone; greedy ids of a batch, of samples alone,
+            without a cache, and of several outputs a sample
+  lines, language   a file of text -> greedy texts
+Where the model refuses: {"refused": MESSAGE}.
 """
-import argparse
 import json
 import pathlib
 import sys
@@ -69,35 +72,30 @@ def text_outputs(model, processor, path, language):
     return dict(texts=processor.decode(model.generate(**batch, max_new_tokens=NEW_TOKENS["text"])))
 
 
-def main():
-    parser = argparse.ArgumentParser()
-    parser.add_argument("folder")
-    parser.add_argument("what", choices=["ids", "text"])
-    parser.add_argument("input", type=pathlib.Path)
-    parser.add_argument("language", nargs="?")
-    parser.add_argument("--encoder")
-    parser.add_argument("--llm")
-    parser.add_argument("--save", help="saves the model there, and goes on with what is loaded from there")
-    args = parser.parse_args()
-    torch.manual_seed(0)
-    models = {name: getattr(args, name) for name in ("encoder", "llm") if getattr(args, name)}
+def run(job):
+    models = job.get("models", {})
 
     def load(folder):
         return AutoModelForCausalLM.from_pretrained(folder, trust_remote_code=True, **models)
 
-    try:
-        model = load(args.folder)
-        if args.save:
-            model.save_pretrained(args.save)
-            model = load(args.save)
-        if args.what == "ids":
-            outputs = ids_outputs(model, args.input)
-        else:
-            processor = AutoProcessor.from_pretrained(args.folder, trust_remote_code=True, **models)
-            outputs = text_outputs(model, processor, args.input, args.language)
-    except (OSError, ValueError) as error:
-        print(f"refused: {error}")
-        sys.exit(3)
+    model = load(job["folder"])
+    if "save" in job:
+        model.save_pretrained(job["save"])
+        model = load(job["save"])
+    if "samples" in job:
+        return ids_outputs(model, pathlib.Path(job["samples"]))
+    processor = AutoProcessor.from_pretrained(job["folder"], trust_remote_code=True, **models)
+    return text_outputs(model, processor, pathlib.Path(job["lines"]), job["language"])
+
+
+def main():
+    torch.manual_seed(0)
+    outputs = []
+    for job in json.loads(pathlib.Path(sys.argv[1]).read_text()):
+        try:
+            outputs.append(run(job))
+        except (OSError, ValueError) as error:
+            outputs.append(dict(refused=str(error)))
     print(json.dumps(outputs))
 
 

@@ -1,5 +1,6 @@
-// layalign-checkpoint export --format huggingface: what transformers computes with the folder is what the programs compute.
-#include <fstream>
+// layalign-checkpoint export --format huggingface: what transformers computes with the folder is what the programs
+// compute.
+#include <list>
 
 #include "tests/cli/golden_input.h"
 
@@ -17,17 +18,15 @@ constexpr double kLossTolerance = 1e-5;
 
 Outcome checkpoint(const std::string& arguments) { return run_program("layalign-checkpoint", 1, arguments); }
 
-/// huggingface_outputs.py, with what transformers keeps in the test's own folder, and without a network.
-Outcome python(const WorkFolder& folder, const std::string& arguments) {
-  return run_command("cd " LAYALIGN_SOURCE_DIR " && HF_HOME=" + folder.path("home").string() +
-                     " HF_HUB_OFFLINE=1 HF_HUB_DISABLE_PROGRESS_BARS=1 TRANSFORMERS_VERBOSITY=error " +
-                     LAYALIGN_TEST_PYTHON + " tests/cli/huggingface_outputs.py " + arguments);
-}
-
-/// The JSON object of the last line.
-json outputs_of(const Outcome& outcome) {
+/// What huggingface_outputs.py says to jobs, all in one process since transformers takes long to import. What
+/// transformers keeps lies in the test's own folder, and there is no network.
+json python(const WorkFolder& folder, const json& jobs) {
+  const auto outcome = run_command("cd " LAYALIGN_SOURCE_DIR " && HF_HOME=" + folder.path("home").string() +
+                                   " HF_HUB_OFFLINE=1 HF_HUB_DISABLE_PROGRESS_BARS=1 TRANSFORMERS_VERBOSITY=error " +
+                                   LAYALIGN_TEST_PYTHON + " tests/cli/huggingface_outputs.py " +
+                                   folder.write("jobs.json", jobs.dump()).string());
   EXPECT_EQ(outcome.code, 0) << outcome.output;
-  const auto begin = outcome.output.rfind("\n{");
+  const auto begin = outcome.output.rfind("\n[");
   return json::parse(begin == std::string::npos ? outcome.output : outcome.output.substr(begin + 1));
 }
 
@@ -36,8 +35,8 @@ void export_golden(const WorkFolder& folder, const GoldenInput& golden, const st
   const std::string weights = folder.path("weights.safetensors").string();
   Outcome outcome = checkpoint("import " + golden.path.string() + " -o " + weights);
   ASSERT_EQ(outcome.code, 0) << outcome.output;
-  outcome = checkpoint("export " + weights + " --format huggingface --config " + folder.path("c.json").string() + " -o " +
-                       folder.path("python").string() + options);
+  outcome = checkpoint("export " + weights + " --format huggingface --config " + folder.path("c.json").string() +
+                       " -o " + folder.path("python").string() + options);
   ASSERT_EQ(outcome.code, 0) << outcome.output;
 }
 
@@ -63,83 +62,97 @@ struct ExportCase {
   std::string golden, encoder, llm;
 };
 
-void PrintTo(const ExportCase& c, std::ostream* out) { *out << c.golden; }
+const std::vector<ExportCase> kExportCases = {{"mt5-llama-stage2-some-layers", "mt5", "llama"},
+                                              {"mt5-llama-gqa-stage1-langbridge", "mt5", "llama-gqa"},
+                                              {"mt5-mistral-stage2-dynamic_gate", "mt5", "mistral"},
+                                              {"mt5-mistral-stage1-no_mapping", "mt5", "mistral"},
+                                              {"mt5-qwen2-tied-stage2-uniform_mean", "mt5", "qwen2-tied"},
+                                              {"mt5-qwen3-stage2-Linear", "mt5", "qwen3"},
+                                              {"t5-llama-bias-stage2-MLP", "t5", "llama-bias"},
+                                              {"nllb-llama-gqa-stage2-MLP", "nllb", "llama-gqa"},
+                                              {"m2m-qwen2-tied-stage1-Linear", "m2m", "qwen2-tied"},
+                                              {"xlmr-mistral-stage1-Linear", "xlmr", "mistral"},
+                                              {"gpt2-qwen2-tied-stage2-Linear", "gpt2", "qwen2-tied"},
+                                              {"qwen3-qwen2-tied-stage2-Linear", "qwen3", "qwen2-tied"}};
 
-class HuggingFace : public testing::TestWithParam<ExportCase> {};
-
-TEST_P(HuggingFace, GivesTheSameLossesAndIds) {
-  const WorkFolder folder;
-  const auto& [name, encoder, llm] = GetParam();
-  const GoldenInput golden(folder, name, encoder, (kGolden / "models" / llm).string(), 1);
-  export_golden(folder, golden);
-  const auto evaluated =
-      evaluate(1, golden.arguments + " --input " + golden.input + " --output " + folder.path("out").string());
-  ASSERT_EQ(evaluated.code, 0) << evaluated.output;
-  const Ids ids = written_ids(folder.path("out"));
-
-  const json made = outputs_of(python(folder, folder.path("python").string() + " ids " + golden.input));
-  const double loss = trained_loss(folder, golden);
-  EXPECT_NEAR(made.at("loss").get<double>() / loss, 1, kLossTolerance);
-  EXPECT_NEAR(made.at("loss_alone").get<double>() / loss, 1, kLossTolerance);
-  for (const char* way : {"ids", "ids_alone", "ids_without_cache"}) EXPECT_EQ(made.at(way).get<Ids>(), ids) << way;
-  EXPECT_EQ(made.at("ids_twice").get<Ids>(), each_twice(ids));
+TEST(HuggingFace, GivesTheSameLossesAndIds) {
+  const WorkFolder home;
+  std::list<WorkFolder> folders;
+  json jobs = json::array();
+  std::vector<Ids> ids;
+  std::vector<double> losses;
+  for (const auto& [name, encoder, llm] : kExportCases) {
+    SCOPED_TRACE(name);
+    const WorkFolder& folder = folders.emplace_back();
+    const GoldenInput golden(folder, name, encoder, (kGolden / "models" / llm).string(), 1);
+    export_golden(folder, golden);
+    const auto evaluated =
+        evaluate(1, golden.arguments + " --input " + golden.input + " --output " + folder.path("out").string());
+    ASSERT_EQ(evaluated.code, 0) << evaluated.output;
+    ids.push_back(written_ids(folder.path("out")));
+    losses.push_back(trained_loss(folder, golden));
+    jobs.push_back({{"folder", folder.path("python").string()}, {"samples", golden.input}});
+  }
+  const json outputs = python(home, jobs);
+  for (size_t i = 0; i < outputs.size(); ++i) {
+    SCOPED_TRACE(kExportCases[i].golden);
+    const json& made = outputs[i];
+    ASSERT_FALSE(made.contains("refused")) << made;
+    EXPECT_NEAR(made.at("loss").get<double>() / losses[i], 1, kLossTolerance);
+    EXPECT_NEAR(made.at("loss_alone").get<double>() / losses[i], 1, kLossTolerance);
+    for (const char* way : {"ids", "ids_alone", "ids_without_cache"}) EXPECT_EQ(made.at(way).get<Ids>(), ids[i]) << way;
+    EXPECT_EQ(made.at("ids_twice").get<Ids>(), each_twice(ids[i]));
+  }
 }
-
-INSTANTIATE_TEST_SUITE_P(
-    Program, HuggingFace,
-    testing::Values(ExportCase{"mt5-llama-stage2-some-layers", "mt5", "llama"},
-                    ExportCase{"mt5-llama-gqa-stage1-langbridge", "mt5", "llama-gqa"},
-                    ExportCase{"mt5-mistral-stage2-dynamic_gate", "mt5", "mistral"},
-                    ExportCase{"mt5-mistral-stage1-no_mapping", "mt5", "mistral"},
-                    ExportCase{"mt5-qwen2-tied-stage2-uniform_mean", "mt5", "qwen2-tied"},
-                    ExportCase{"mt5-qwen3-stage2-Linear", "mt5", "qwen3"},
-                    ExportCase{"t5-llama-bias-stage2-MLP", "t5", "llama-bias"},
-                    ExportCase{"nllb-llama-gqa-stage2-MLP", "nllb", "llama-gqa"},
-                    ExportCase{"m2m-qwen2-tied-stage1-Linear", "m2m", "qwen2-tied"},
-                    ExportCase{"xlmr-mistral-stage1-Linear", "xlmr", "mistral"},
-                    ExportCase{"gpt2-qwen2-tied-stage2-Linear", "gpt2", "qwen2-tied"},
-                    ExportCase{"qwen3-qwen2-tied-stage2-Linear", "qwen3", "qwen2-tied"}));
 
 /// A stage of text with prompts, on models with tokenizers.
 struct TextCase {
   std::string golden, encoder, llm, task, language;
 };
 
-void PrintTo(const TextCase& c, std::ostream* out) { *out << c.golden << ", " << c.task; }
+const std::vector<TextCase> kTextCases = {{"mt5-llama-stage2-Linear", "mt5", "llama", "answer", "Swahili"},
+                                          {"mt5-llama-stage2-some-layers", "mt5", "llama", "translation", "Swahili"},
+                                          {"xlmr-mistral-stage1-Linear", "xlmr", "mistral", "answer", "Thai"}};
 
-class HuggingFaceText : public testing::TestWithParam<TextCase> {};
-
-TEST_P(HuggingFaceText, ReadsAndWritesTheSameText) {
-  const WorkFolder folder;
-  const auto& [name, encoder, llm, task, language] = GetParam();
-  GoldenInput golden(folder, name, encoder, (kGolden / "models" / llm).string(), 1);
-  golden.config["stages"][0] = {{"corpus", {{"format", "msvamp"}, {"task", task}}},
-                                {"prompt", true},
-                                {"max_source_tokens", 12},  // the last line is cut
-                                {"max_target_tokens", 60}};
-  golden.config["data"] = {{"root", LAYALIGN_TEST_DATA}};
-  const auto config = folder.write("c.json", golden.config.dump()).string();
-  export_golden(folder, golden);
-  const auto lines = folder.write("lines.txt", "Tom ana matofaa 3.\nวันนี้ 5 + 7\nNani? Roger ana mipira mitano ya tenisi. "
-                                               "Ananunua makopo mawili zaidi ya mipira ya tenisi, kila moja tatu.\n")
+TEST(HuggingFace, ReadsAndWritesTheSameText) {
+  const WorkFolder home;
+  std::list<WorkFolder> folders;
+  json jobs = json::array();
+  std::vector<std::string> answers;
+  // The last line is cut, the LLM's prompt too.
+  const auto lines = home.write("lines.txt",
+                                "Tom ana matofaa 3.\nวันนี้ 5 + 7\nNani? Roger ana mipira mitano ya tenisi. "
+                                "Ananunua makopo mawili zaidi ya mipira ya tenisi, kila moja tatu.\n")
                          .string();
-  const auto answered = evaluate(1, config + " --checkpoint " + golden.path.string() + " --task text --languages " +
-                                        language + " --max-new-tokens 8 --input " + lines);
-  ASSERT_EQ(answered.code, 0) << answered.output;
-  const json made = outputs_of(python(folder, folder.path("python").string() + " text " + lines + " " + language));
-  std::string expected;
-  for (const std::string text : made.at("texts")) {
-    for (const char c : text) expected += c == '\n' ? "\\n" : std::string(1, c);
-    expected += "\n";
+  for (const auto& [name, encoder, llm, task, language] : kTextCases) {
+    SCOPED_TRACE(name);
+    const WorkFolder& folder = folders.emplace_back();
+    GoldenInput golden(folder, name, encoder, (kGolden / "models" / llm).string(), 1);
+    golden.config["stages"][0] = {{"corpus", {{"format", "msvamp"}, {"task", task}}},
+                                  {"prompt", true},
+                                  {"max_source_tokens", 12},
+                                  {"max_target_tokens", 60}};
+    golden.config["data"] = {{"root", LAYALIGN_TEST_DATA}};
+    const auto config = folder.write("c.json", golden.config.dump()).string();
+    export_golden(folder, golden);
+    const auto answered = evaluate(1, config + " --checkpoint " + golden.path.string() + " --task text --languages " +
+                                          language + " --max-new-tokens 8 --input " + lines);
+    ASSERT_EQ(answered.code, 0) << answered.output;
+    answers.push_back(answered.output);
+    jobs.push_back({{"folder", folder.path("python").string()}, {"lines", lines}, {"language", language}});
   }
-  EXPECT_EQ(answered.output, expected);
+  const json outputs = python(home, jobs);
+  for (size_t i = 0; i < outputs.size(); ++i) {
+    SCOPED_TRACE(kTextCases[i].golden);
+    ASSERT_FALSE(outputs[i].contains("refused")) << outputs[i];
+    std::string expected;
+    for (const std::string text : outputs[i].at("texts")) {
+      for (const char c : text) expected += c == '\n' ? "\\n" : std::string(1, c);
+      expected += "\n";
+    }
+    EXPECT_EQ(answers[i], expected);
+  }
 }
-
-INSTANTIATE_TEST_SUITE_P(Program, HuggingFaceText,
-                         testing::Values(TextCase{"mt5-llama-stage2-Linear", "mt5", "llama", "answer", "Swahili"},
-                                         TextCase{"nllb-llama-gqa-stage2-MLP", "nllb", "llama-gqa", "translation",
-                                                  "Swahili"},
-                                         TextCase{"xlmr-mistral-stage1-Linear", "xlmr", "mistral", "answer", "Thai"}));
 
 class HuggingFaceFolder : public testing::Test {
  protected:
@@ -148,10 +161,9 @@ class HuggingFaceFolder : public testing::Test {
   std::string at(const std::string& name) const { return folder.path(name).string(); }
   static std::string model(const std::string& name) { return (kGolden / "models" / name).string(); }
 
-  void expect_refused(const std::string& options, const std::vector<std::string>& texts) {
-    const auto outcome = python(folder, at("python") + " ids " + golden.input + options);
-    EXPECT_EQ(outcome.code, 3) << outcome.output;
-    for (const auto& text : texts) EXPECT_THAT(outcome.output, HasSubstr(text));
+  /// A job with other models; nothing: those that the folder names.
+  json job(const json& models) const {
+    return {{"folder", at("python")}, {"samples", golden.input}, {"models", models}};
   }
 
   WorkFolder folder;
@@ -173,29 +185,34 @@ TEST_F(HuggingFaceFolder, IsAnAdapterToo) {
                     HasSubstr("encoder=\"google/mt5-xl\", llm=\"meta/llama\"")));
 }
 
-TEST_F(HuggingFaceFolder, IsWrittenAgainByPython) {
-  const std::string models = " --encoder " + model("mt5") + " --llm " + model("llama");
-  const auto made = outputs_of(
-      python(folder, at("python") + " ids " + golden.input + models + " --save " + at("again")));
-  const auto first = outputs_of(python(folder, at("python") + " ids " + golden.input + models));
-  EXPECT_EQ(made, first);
+TEST_F(HuggingFaceFolder, IsWrittenAgainByPythonAndRefusesOtherModels) {
+  const json right = {{"encoder", model("mt5")}, {"llm", model("llama")}};
+  json saved = job(right), unfit = job(right);
+  saved["save"] = at("again");
+  unfit["folder"] = at("unfit");
+  fs::copy(at("python"), at("unfit"));
+  replace_in_file(folder.path("unfit/config.json"), "\"gate\": \"scalar\"", "\"gate\": \"dynamic\"");
+  const json jobs = {job(right),
+                     saved,
+                     job({{"encoder", at("nowhere")}}),
+                     job({{"encoder", model("mt5")}}),
+                     job({{"encoder", model("t5")}, {"llm", model("llama")}}),
+                     job({{"encoder", model("mt5")}, {"llm", model("qwen2")}}),
+                     unfit};
+  const std::vector<std::vector<std::string>> refusals = {
+      {"LayAlign's encoder cannot be loaded from '" + at("nowhere") + "'", "from_pretrained(..., encoder=...)"},
+      {"LayAlign's llm cannot be loaded from 'meta/llama'", "from_pretrained(..., llm=...)"},
+      {"LayAlign's encoder '" + model("t5") + "' is a model of type t5", "the adapter was trained with mt5"},
+      {"is a model of type qwen2", "the adapter was trained with llama"},
+      {"adapter.safetensors does not fit config.json", "gates.bias: config.json means (", "the file has None"}};
+  const json outputs = python(folder, jobs);
+  EXPECT_EQ(outputs[0], outputs[1]);
+  EXPECT_TRUE(outputs[0].contains("loss")) << outputs[0];
   EXPECT_EQ(checkpoint("diff " + at("again") + " " + at("weights.safetensors")).code, 0);
-}
-
-TEST_F(HuggingFaceFolder, PythonNamesTheModelThatIsMissingOrAnother) {
-  expect_refused(" --encoder " + at("nowhere"),
-                 {"LayAlign's encoder cannot be loaded from '" + at("nowhere") + "'", "from_pretrained(..., encoder=...)"});
-  expect_refused(" --encoder " + model("mt5"), {"LayAlign's llm cannot be loaded from 'meta/llama'"});
-  expect_refused(" --encoder " + model("t5") + " --llm " + model("llama"),
-                 {"LayAlign's encoder '" + model("t5") + "' is a model of type t5", "the adapter was trained with mt5"});
-  expect_refused(" --encoder " + model("mt5") + " --llm " + model("qwen2"),
-                 {"is a model of type qwen2", "the adapter was trained with llama"});
-}
-
-TEST_F(HuggingFaceFolder, PythonNamesWeightsThatDoNotFit) {
-  replace_in_file(folder.path("python/config.json"), "\"gate\": \"scalar\"", "\"gate\": \"dynamic\"");
-  expect_refused(" --encoder " + model("mt5") + " --llm " + model("llama"),
-                 {"adapter.safetensors does not fit config.json", "gates.bias: config.json means (", "the file has None"});
+  for (size_t i = 0; i < refusals.size(); ++i) {
+    const std::string message = outputs[i + 2].value("refused", "not refused");
+    for (const auto& text : refusals[i]) EXPECT_THAT(message, HasSubstr(text));
+  }
 }
 
 TEST_F(HuggingFaceFolder, ExportNeedsTheModelsOfTheConfig) {
