@@ -10,7 +10,8 @@ folder: they are loaded from where config.json says, or from where the caller sa
     print(processor.decode(model.generate(**batch, max_new_tokens=200)))
 
 Shape letters: B samples, S encoder tokens, T LLM tokens, E encoder layers used, L LLM layers adapted, De and D the
-widths of encoder and LLM, H heads, G key-value heads, d head size. Batches are padded here; masks are 1 where there is a token.
+widths of encoder and LLM, H heads, G key-value heads, d head size. Batches are padded here; masks are 1
+where there is a token.
 """
 
 from __future__ import annotations
@@ -57,6 +58,7 @@ class LayAlignConfig(PretrainedConfig):
     language_layers          of the LLM, in the aligner's order
     prompt_template          what the LLM reads behind the source, with {query} and {language}; null: nothing
     stages                   how it was trained; the token limits of the last one hold for new text too
+    tokenizer_check          a text and the ids that both tokenizers made of it in training, without special tokens
     languages                English name, two-letter code and NLLB code of each language
     """
 
@@ -351,14 +353,20 @@ class LayAlignProcessor:
 
     @classmethod
     def from_pretrained(cls, pretrained_model_name_or_path: str, **options: Any) -> LayAlignProcessor:
-        """`encoder`, `llm`: other places of the two models than config.json says."""
+        """`encoder`, `llm`: other places of the two models than config.json says.
+
+        Errors: OSError where a tokenizer cannot be found, ValueError where it makes other ids than in training.
+        """
         hub = {name: options[name] for name in HUB_OPTIONS if options.get(name) is not None}
         where = {name: options[name] for name in ("revision", "subfolder") if options.get(name)} | hub
         config = LayAlignConfig.from_pretrained(pretrained_model_name_or_path, **where)
         for model in ("encoder", "llm"):
             if options.get(model):
                 setattr(config, model, str(options[model]))
-        return cls(config, *(load_base(model, config, AutoTokenizer, hub) for model in ("encoder", "llm")))
+        tokenizers = [load_base(model, config, AutoTokenizer, hub) for model in ("encoder", "llm")]
+        for model, tokenizer in zip(("encoder", "llm"), tokenizers):
+            check_tokenizer(model, config, tokenizer)
+        return cls(config, *tokenizers)
 
     @classmethod
     def register_for_auto_class(cls, auto_class: str = "AutoProcessor") -> None:
@@ -420,9 +428,7 @@ class LayAlignProcessor:
         for code, token in ((nllb, nllb), (short, f"__{short}__")):
             if tokenizer.convert_tokens_to_ids(token) not in (None, tokenizer.unk_token_id):
                 return code
-        raise ValueError(f"the tokenizer of {self.config.encoder!r}, as transformers {transformers.__version__} loads it, "
-                         f"has no token for {language}. Version 5 does not make NLLB's from a SentencePiece model: take "
-                         "version 4, or a folder with the tokenizer.json of the hub")
+        raise ValueError(f"the tokenizer of the encoder {self.config.encoder!r} has no token for {language}")
 
 
 def encoder_class(config: LayAlignConfig) -> Any:
@@ -460,6 +466,19 @@ def check_base(which: str, config: LayAlignConfig, model: nn.Module) -> None:
         text = "{} of {} layers, {} wide".format
         raise ValueError(f"LayAlign's {which} {getattr(config, which)!r} is a model of type {text(*found)}; the "
                          f"adapter was trained with {text(*wanted)}")
+
+
+def check_tokenizer(which: str, config: LayAlignConfig, tokenizer: Any) -> None:
+    """Refuses a tokenizer that makes other ids of a text than it did in training."""
+    check = config.tokenizer_check
+    if check is None:  # trained on ids
+        return
+    made = tokenizer(check["text"], add_special_tokens=False)["input_ids"]
+    if made != check[which]:
+        raise ValueError(f"the tokenizer of LayAlign's {which} {getattr(config, which)!r}, as transformers "
+                         f"{transformers.__version__} loads it, makes {made} of {check['text']!r}, but in training it "
+                         f"was {check[which]}. Of a SentencePiece model alone, version 5 makes another tokenizer than "
+                         "version 4 for some models: take a folder with the tokenizer.json of the hub, or version 4")
 
 
 def linear(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:

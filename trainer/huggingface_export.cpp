@@ -5,6 +5,7 @@
 #include "checkpoints_tools/python_model.h"
 #include "configs/languages.h"
 #include "data/text_corpus.h"
+#include "data/tokenizer.h"
 
 namespace layalign::trainer {
 namespace {
@@ -26,6 +27,14 @@ Json languages() {
   return list;
 }
 
+/// What both tokenizers make of a text, so that Python can see whether its own do the same; null where no stage has
+/// text.
+Json tokenizer_check(const data::Vocabulary& vocabulary) {
+  if (!vocabulary.encoder || !vocabulary.llm) return nullptr;
+  const std::string text = "Tom ana matofaa 3; 5 + 7 = 12.\n\n### Response: вот 三 วันนี้";
+  return {{"text", text}, {"encoder", vocabulary.encoder->encode(text)}, {"llm", vocabulary.llm->encode(text)}};
+}
+
 /// Of a class in modeling_layalign.py.
 std::string python_class(const std::string& name) { return std::string(checkpoints_tools::kPythonModule) + "." + name; }
 
@@ -44,6 +53,7 @@ Json python_config(const AdapterDescription& adapter, const Experiment& experime
                  {"llm_type", experiment.llm.model_type},
                  {"llm_depth", experiment.llm.layers},
                  {"prompt_template", prompt_template(adapter.config)},
+                 {"tokenizer_check", tokenizer_check(experiment.vocabulary)},
                  {"languages", languages()}});
   return config;
 }

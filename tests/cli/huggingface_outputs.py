@@ -8,7 +8,7 @@ JOBS.json holds a list of objects; a list of as many objects is printed as the l
             saved to and loaded from again
   samples   a JSONL file -> loss of a batch, mean loss of samples alone; greedy ids of a batch, of samples alone,
             without a cache, and of several outputs a sample
-  lines, language   a file of text -> greedy texts
+  lines, language   a file of text -> greedy texts; tokenizers: {encoder, llm}, other places of the tokenizers
 Where the model refuses: {"refused": MESSAGE}.
 """
 import json
@@ -84,7 +84,7 @@ def run(job):
         model = load(job["save"])
     if "samples" in job:
         return ids_outputs(model, pathlib.Path(job["samples"]))
-    processor = AutoProcessor.from_pretrained(job["folder"], trust_remote_code=True, **models)
+    processor = AutoProcessor.from_pretrained(job["folder"], trust_remote_code=True, **job.get("tokenizers", {}))
     return text_outputs(model, processor, pathlib.Path(job["lines"]), job["language"])
 
 

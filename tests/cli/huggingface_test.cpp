@@ -105,44 +105,55 @@ TEST(HuggingFace, GivesTheSameLossesAndIds) {
   }
 }
 
-/// A stage of text with prompts, on models with tokenizers.
+/// A stage of text with prompts, on models with tokenizers. `tokenizer`: a folder with the same SentencePiece model as
+/// the LLM's, which transformers 5 reads as it is meant.
 struct TextCase {
-  std::string golden, encoder, llm, task, language;
+  std::string golden, encoder, llm, tokenizer, task, language;
 };
 
-const std::vector<TextCase> kTextCases = {{"mt5-llama-stage2-Linear", "mt5", "llama", "answer", "Swahili"},
-                                          {"mt5-llama-stage2-some-layers", "mt5", "llama", "translation", "Swahili"},
-                                          {"xlmr-mistral-stage1-Linear", "xlmr", "mistral", "answer", "Thai"}};
+const std::vector<TextCase> kTextCases = {
+    {"mt5-llama-stage2-Linear", "mt5", "llama", "llama", "answer", "Swahili"},
+    {"mt5-llama-stage2-some-layers", "mt5", "llama", "llama", "translation", "Swahili"},
+    {"xlmr-mistral-stage1-Linear", "xlmr", "mistral", "llama", "answer", "Thai"}};
+
+/// Exports a golden file with a stage of text, whose sources and prompts are cut. Returns the command line of
+/// layalign-eval.
+std::string export_with_text(const WorkFolder& folder, const TextCase& text) {
+  GoldenInput golden(folder, text.golden, text.encoder, (kGolden / "models" / text.llm).string(), 1);
+  golden.config["stages"][0] = {{"corpus", {{"format", "msvamp"}, {"task", text.task}}},
+                                {"prompt", true},
+                                {"max_source_tokens", 12},
+                                {"max_target_tokens", 60}};
+  golden.config["data"] = {{"root", LAYALIGN_TEST_DATA}};
+  const auto config = folder.write("c.json", golden.config.dump()).string();
+  export_golden(folder, golden);
+  return config + " --checkpoint " + golden.path.string() + " --task text --languages " + text.language;
+}
 
 TEST(HuggingFace, ReadsAndWritesTheSameText) {
   const WorkFolder home;
   std::list<WorkFolder> folders;
   json jobs = json::array();
   std::vector<std::string> answers;
-  // The last line is cut, the LLM's prompt too.
   const auto lines = home.write("lines.txt",
-                                "Tom ana matofaa 3.\nวันนี้ 5 + 7\nNani? Roger ana mipira mitano ya tenisi. "
-                                "Ananunua makopo mawili zaidi ya mipira ya tenisi, kila moja tatu.\n")
+                                "Tom ana matofaa 3.\nวันนี้ 5 + 7\nNani? Roger ana mipira mitano ya tenisi. Ananunua "
+                                "makopo mawili zaidi ya mipira ya tenisi, kila moja tatu.\n")
                          .string();
-  for (const auto& [name, encoder, llm, task, language] : kTextCases) {
-    SCOPED_TRACE(name);
+  for (const TextCase& text : kTextCases) {
+    SCOPED_TRACE(text.golden);
     const WorkFolder& folder = folders.emplace_back();
-    GoldenInput golden(folder, name, encoder, (kGolden / "models" / llm).string(), 1);
-    golden.config["stages"][0] = {{"corpus", {{"format", "msvamp"}, {"task", task}}},
-                                  {"prompt", true},
-                                  {"max_source_tokens", 12},
-                                  {"max_target_tokens", 60}};
-    golden.config["data"] = {{"root", LAYALIGN_TEST_DATA}};
-    const auto config = folder.write("c.json", golden.config.dump()).string();
-    export_golden(folder, golden);
-    const auto answered = evaluate(1, config + " --checkpoint " + golden.path.string() + " --task text --languages " +
-                                          language + " --max-new-tokens 8 --input " + lines);
+    const auto answered = evaluate(1, export_with_text(folder, text) + " --max-new-tokens 8 --input " + lines);
     ASSERT_EQ(answered.code, 0) << answered.output;
     answers.push_back(answered.output);
-    jobs.push_back({{"folder", folder.path("python").string()}, {"lines", lines}, {"language", language}});
+    jobs.push_back({{"folder", folder.path("python").string()},
+                    {"lines", lines},
+                    {"language", text.language},
+                    {"tokenizers", {{"llm", (kGolden / "models" / text.tokenizer).string()}}}});
   }
+  jobs.push_back(jobs.back());
+  jobs.back().erase("tokenizers");  // transformers 5 on Mistral's: no space before the first word
   const json outputs = python(home, jobs);
-  for (size_t i = 0; i < outputs.size(); ++i) {
+  for (size_t i = 0; i < answers.size(); ++i) {
     SCOPED_TRACE(kTextCases[i].golden);
     ASSERT_FALSE(outputs[i].contains("refused")) << outputs[i];
     std::string expected;
@@ -152,6 +163,8 @@ TEST(HuggingFace, ReadsAndWritesTheSameText) {
     }
     EXPECT_EQ(answers[i], expected);
   }
+  EXPECT_THAT(outputs.back().value("refused", "not refused"),
+              AllOf(HasSubstr("the tokenizer of LayAlign's llm"), HasSubstr("but in training it was [")));
 }
 
 class HuggingFaceFolder : public testing::Test {
@@ -178,8 +191,8 @@ TEST_F(HuggingFaceFolder, IsAnAdapterToo) {
   EXPECT_EQ(config["auto_map"]["AutoModelForCausalLM"], "modeling_layalign.LayAlignForCausalLM");
   EXPECT_EQ(config["torch_dtype"], "float32");
   EXPECT_TRUE(config["prompt_template"].is_null());
-  EXPECT_EQ(read_file(at("python/modeling_layalign.py")),
-            read_file(LAYALIGN_SOURCE_DIR "/checkpoints_tools/modeling_layalign.py"));
+  EXPECT_TRUE(read_file(at("python/modeling_layalign.py")) ==  // too long to be printed
+              read_file(LAYALIGN_SOURCE_DIR "/checkpoints_tools/modeling_layalign.py"));
   EXPECT_THAT(read_file(at("python/README.md")),
               AllOf(HasSubstr("library_name: transformers\n"), HasSubstr("- \"google/mt5-xl\""),
                     HasSubstr("encoder=\"google/mt5-xl\", llm=\"meta/llama\"")));
