@@ -19,7 +19,7 @@ namespace {
 
 namespace fs = std::filesystem;
 
-constexpr size_t kProblemsShown = 20;  // of a file
+constexpr int64_t kProblemsShown = 20;  // of a file
 
 /// Samples of a language in the public files: docs/data.md says where each number is from.
 struct PublishedCount {
