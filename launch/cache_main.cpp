@@ -17,6 +17,7 @@
 #include "trainer/format.h"
 #include "trainer/log.h"
 #include "trainer/progress.h"
+#include "trainer/stop.h"
 
 namespace layalign::launch {
 namespace {
@@ -70,6 +71,7 @@ class BuildCommand {
     for (const auto& shard : cache->passed_over()) trainer::log_warn("to be encoded anew: " + shard.problem);
     trainer::log_info(trainer::cache_plan_text(plan, folder_));
     if (arguments_.dry_run) return;
+    together(trainer::leave_if_asked_to_stop);
     together([&] { dist::require_agreement(*process_, {{"texts that are missing in " + folder_.string(), plan.fingerprint()}}); });
     together([&] {
       if (grid.world_rank == 0) cache->remove_passed_over();
@@ -94,6 +96,8 @@ class BuildCommand {
                                  const dist::ProcessGrid& grid) const {
     try {
       return trainer::build_cache(experiment, form, plan, folder_, grid);
+    } catch (const trainer::StoppedError&) {
+      throw;
     } catch (const std::exception& error) {
       if (grid.world_size > 1) trainer::log_error(std::string(error.what()) + " (the other ranks finish their shards)");
       throw;

@@ -15,6 +15,7 @@
 #include "launch/threads.h"
 #include "trainer/evaluate.h"
 #include "trainer/log.h"
+#include "trainer/stop.h"
 #include "trainer/trainables_file.h"
 
 namespace layalign::launch {
@@ -117,10 +118,17 @@ class EvalCommand {
       if (is_first()) scores.add(benchmark, *outputs);
     }
     if (plan_.held_out) {
+      leave_if_stopped();
       auto perplexities = measure_perplexity(answering);
       if (is_first()) scores.add(std::move(perplexities));
     }
     if (is_first()) scores.write(arguments_.limit);
+  }
+
+  /// Errors: StoppedError on every rank where one was asked to stop.
+  void leave_if_stopped() const {
+    const auto reason = trainer::agreed_reason(trainer::asked_to_stop(), process_.get());
+    if (!reason.empty()) throw trainer::StoppedError("stopped (" + reason + "); the answers so far are kept, the same command goes on");
   }
 
   std::vector<trainer::PerplexityReport> measure_perplexity(const trainer::Answering& answering) {
@@ -132,6 +140,7 @@ class EvalCommand {
       const auto layers =
           mode == trainer::AnswerMode::kLayAlign ? plan_.experiment.encoder_layers : std::vector<int64_t>();
       const trainer::Models models{*models_.encoder, *models_.llm, layalign, *trainables_, layers};
+      leave_if_stopped();
       const auto found = trainer::evaluate_perplexity(grid_, models, *stage.dataset, indices, stage.config.micro_batch);
       trainer::PerplexityReport report;
       report.mode = trainer::name_of(mode);

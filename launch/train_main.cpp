@@ -147,7 +147,7 @@ int main(int argc, char** argv) {
     std::cout << configs::help_text();
     return kDone;
   }
-  if (!arguments.dry_run) catch_stop_signals();
+  if (!arguments.dry_run && !arguments.check_data) catch_stop_signals();
   return run_program([&](std::shared_ptr<dist::Process> process) { TrainCommand(arguments, std::move(process)).run(); });
 }
 

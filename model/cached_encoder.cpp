@@ -262,7 +262,6 @@ void CachedEncoder::add(const Text& text, const at::Tensor& rows_PSR) const {
   state_->added_ids.push_back(text.ids);
   state_->added_rows.push_back(rows_PSR.to(at::kCPU).contiguous());
   state_->added_bytes += static_cast<int64_t>(state_->added_rows.back().nbytes());
-  ++state_->traffic.added_texts;
   if (state_->added_bytes >= added_limit_bytes_) commit();
 }
 
@@ -273,7 +272,10 @@ void CachedEncoder::commit() const {
     write_added();
   } catch (const checkpoints_tools::IoError& error) {
     state.adding_ended_by = error.what();
+  } catch (const data::DataError& error) {  // the folder has gone, for example
+    state.adding_ended_by = error.what();
   }
+  if (use_.read) state.reader->forget();  // what was announced may lie elsewhere now
   state.added_ids.clear();
   state.added_rows.clear();
   state.added_keys.clear();
@@ -281,14 +283,14 @@ void CachedEncoder::commit() const {
 }
 
 void CachedEncoder::write_added() const {
-  const State& state = *state_;
+  State& state = *state_;
   if (!state.added_ids.empty()) {
     data::ShardWriter shard(cache_->folder(), cache_->form(), state.added_ids);
     for (size_t i = 0; i < state.added_rows.size(); ++i) shard.write(static_cast<int64_t>(i), state.added_rows[i]);
     shard.commit();
+    state.traffic.added_texts += static_cast<int64_t>(state.added_ids.size());
   }
   cache_->refresh();
-  if (use_.read) state.reader->forget();  // what was announced may lie elsewhere now
 }
 
 }  // namespace layalign::model

@@ -34,9 +34,15 @@ void replace_folder(const fs::path& temporary, const fs::path& target) {
   if (!fs::exists(target)) {
     fs::rename(temporary, target);
   } else if (::renameat2(AT_FDCWD, temporary.c_str(), AT_FDCWD, target.c_str(), RENAME_EXCHANGE) != 0) {
-    // Network file systems cannot exchange two names at once.
-    fs::remove_all(target);
+    // Network file systems cannot exchange two names at once: the old one is gone for the moment between two renames.
+    fs::path old = target;
+    old += ".old.tmp";
+    fs::remove_all(old);
+    fs::rename(target, old);
     fs::rename(temporary, target);
+    sync_to_disk(fs::absolute(target).parent_path());
+    fs::remove_all(old);
+    return;
   }
   sync_to_disk(fs::absolute(target).parent_path());
   fs::remove_all(temporary);

@@ -2,7 +2,6 @@
 
 #include <ATen/core/grad_mode.h>
 
-#include <algorithm>
 #include <cmath>
 #include <limits>
 #include <nlohmann/json.hpp>
@@ -117,8 +116,7 @@ std::optional<TrainingState> Training::find_state() const {
   auto state = newest_training_state(folder_.stages(), &warnings);
   for (const auto& warning : warnings) log_warn(warning);
   if (!state) return state;
-  const auto encoder = encoder_fingerprints();
-  if (state->layout != trainables_->layout() || std::ranges::find(encoder, state->encoder_fingerprint) == encoder.end() ||
+  if (state->layout != trainables_->layout() || !is_of_this_encoder(*state) ||
       state->llm_fingerprint != models_.llm->fingerprint()) {
     throw configs::ConfigError(folder_.output().string() +
                                ": its checkpoints were made with other model weights; choose another output");
@@ -147,14 +145,13 @@ std::vector<std::string> Training::corpus_fingerprints() const {
   return fingerprints;
 }
 
-std::vector<std::string> Training::encoder_fingerprints() const {
-  std::vector<std::string> fingerprints;
-  // The hash of all weights, which the cache holds: with it a run goes on where the weights are no longer there.
-  if (models_.cache && !models_.cache->cache().form().encoder_weights.empty()) {
-    fingerprints.push_back(models_.cache->cache().form().encoder_weights);
-  }
-  fingerprints.push_back(models_.encoder->fingerprint());
-  return fingerprints;
+std::string Training::encoder_weights() const { return models_.cache ? models_.cache->cache().form().encoder_weights : ""; }
+
+bool Training::is_of_this_encoder(const TrainingState& state) const {
+  if (state.encoder_fingerprint == models_.encoder->fingerprint()) return true;
+  // The cache has a name of its own for them, by which a run goes on where the weights are no longer there.
+  const auto weights = encoder_weights();
+  return !weights.empty() && (weights == state.encoder_weights || weights == state.encoder_fingerprint);
 }
 
 void Training::share_position() {
@@ -178,8 +175,9 @@ void Training::share(const at::Tensor& target, const at::Tensor& value) const {
 
 void Training::run() {
   start_ = last_save_ = model::Clock::now();
-  if (!agreed_reason_to_stop().empty()) {
-    throw StoppedError("stopped while the models were loaded; " + folder_.output().string() +
+  // The clock counts from the first step on: a limit shorter than the loading would never get anywhere.
+  if (const auto reason = agreed_reason(asked_to_stop(), grid_.process.get()); !reason.empty()) {
+    throw StoppedError("stopped (" + reason + ") while the models were loaded; " + folder_.output().string() +
                        " is as it was, the same command goes on from there");
   }
   for (; stage_index_ < static_cast<int64_t>(experiment_.stages.size()); ++stage_index_) {
@@ -295,7 +293,7 @@ StepRequests Training::requests() const {
 }
 
 void Training::stop(const PreparedStage& stage, bool evaluation_due) {
-  save(evaluation_due);
+  if (!saved_ || *saved_ != std::tuple(stage_index_, steps_done_, evaluation_due)) save(evaluation_due);
   throw StoppedError("stopped (" + agreed_reason_to_stop() + ") after step " + std::to_string(steps_done_) + " of " +
                      std::to_string(stage.total_steps) + " of stage " + stage.config.name + "; everything is saved in " +
                      folder_.output().string() + ", the same command goes on from there");
@@ -303,6 +301,7 @@ void Training::stop(const PreparedStage& stage, bool evaluation_due) {
 
 void Training::save(bool evaluation_due) {
   last_save_ = model::Clock::now();
+  saved_ = {stage_index_, steps_done_, evaluation_due};
   check_trainables();
   if (is_first()) save_state(evaluation_due);
   commit_cache();  // behind the checkpoint, which matters more
@@ -330,7 +329,8 @@ void Training::save_state(bool evaluation_due) {
   state.exp_avg = step_->optimizer().exp_avg();
   state.exp_avg_sq = step_->optimizer().exp_avg_sq();
   state.layout = trainables_->layout();
-  state.encoder_fingerprint = encoder_fingerprints().front();
+  state.encoder_fingerprint = models_.encoder->fingerprint();
+  state.encoder_weights = encoder_weights();
   state.llm_fingerprint = models_.llm->fingerprint();
   state.encoder_tokenizer_fingerprint = experiment_.encoder_tokenizer_fingerprint;
   state.llm_tokenizer_fingerprint = experiment_.llm_tokenizer_fingerprint;

@@ -3,6 +3,7 @@
 #include <limits>
 #include <optional>
 #include <string>
+#include <tuple>
 
 #include "dist/process_grid.h"
 #include "model/clock.h"
@@ -46,8 +47,9 @@ class Training {
   void initialise();
   std::optional<TrainingState> find_state() const;
   std::vector<std::string> corpus_fingerprints() const;
-  /// Of the encoder's weights: the one that is saved, then others by which checkpoints may know them.
-  std::vector<std::string> encoder_fingerprints() const;
+  /// What the cache knows the encoder's weights by; empty without one.
+  std::string encoder_weights() const;
+  bool is_of_this_encoder(const TrainingState& state) const;
   void share_position();
   void warn_of_missing_lines() const;
   void share(const at::Tensor& target, const at::Tensor& value) const;
@@ -112,6 +114,7 @@ class Training {
   bool adding_has_ended_ = false;  // the cache took no more states, and that was said
   StepRequests asked_;           // of any rank, in the last step
   model::Clock::time_point start_, last_save_;
+  std::optional<std::tuple<int64_t, int64_t, bool>> saved_;  // stage, step and what was due of the last checkpoint
 };
 
 }  // namespace layalign::trainer

@@ -66,6 +66,7 @@ std::string state_text(const TrainingState& state) {
               {"evaluation_due", state.evaluation_due},
               {"elapsed_s", state.elapsed_s},
               {"encoder_fingerprint", state.encoder_fingerprint},
+              {"encoder_weights", state.encoder_weights},
               {"llm_fingerprint", state.llm_fingerprint},
               {"encoder_tokenizer_fingerprint", state.encoder_tokenizer_fingerprint},
               {"llm_tokenizer_fingerprint", state.llm_tokenizer_fingerprint},
@@ -89,6 +90,7 @@ TrainingState parse_state(const nlohmann::json& json) {
   state.evaluation_due = json.value("evaluation_due", false);
   state.elapsed_s = json.at("elapsed_s").get<double>();
   state.encoder_fingerprint = json.at("encoder_fingerprint").get<std::string>();
+  state.encoder_weights = json.value("encoder_weights", "");
   state.llm_fingerprint = json.at("llm_fingerprint").get<std::string>();
   state.encoder_tokenizer_fingerprint = json.at("encoder_tokenizer_fingerprint").get<std::string>();
   state.llm_tokenizer_fingerprint = json.at("llm_tokenizer_fingerprint").get<std::string>();
@@ -106,16 +108,18 @@ nlohmann::json read_json(const fs::path& path) {
   return configs::parse_json(configs::read_text_file(path), path.string());
 }
 
+[[noreturn]] void throw_other_version(const fs::path& path, int64_t version) {
+  throw OtherVersionError(path.string() + ": was written by another version of layalign (format_version " +
+                          std::to_string(version) + ", this one reads " + std::to_string(kOldestReadable) + " to " +
+                          std::to_string(kFormatVersion) + "); go on with that version, or choose another output");
+}
+
 /// The state's JSON, whose bytes are those of the manifest.
 nlohmann::json read_state(const fs::path& path, int64_t manifest_version) {
   const nlohmann::json json = read_json(path);
   const auto version = json.at("format_version").get<int64_t>();
   if (version != manifest_version) throw CheckpointError(path.string() + ": is of another format_version than " + kManifest);
-  if (version < kOldestReadable || version > kFormatVersion) {
-    throw OtherVersionError(path.string() + ": was written by another version of layalign (format_version " +
-                            std::to_string(version) + ", this one reads " + std::to_string(kOldestReadable) + " to " +
-                            std::to_string(kFormatVersion) + "); go on with that version, or choose another output");
-  }
+  if (version < kOldestReadable || version > kFormatVersion) throw_other_version(path, version);
   return json;
 }
 
@@ -133,11 +137,14 @@ std::string manifest_text(const fs::path& folder) {
 /// Returns its version.
 int64_t verify_manifest(const fs::path& folder) {
   const nlohmann::json manifest = read_json(folder / kManifest);
+  const auto version = manifest.at("format_version").get<int64_t>();
+  const bool lacks_files = std::ranges::any_of(kFiles, [&](const char* name) { return !manifest.at("files").contains(name); });
+  if (version > kFormatVersion && lacks_files) throw_other_version(folder / kManifest, version);
   for (const char* name : kFiles) {
     const std::string wrong = checkpoints_tools::manifest_mismatch(folder / name, manifest.at("files").at(name));
     if (!wrong.empty()) throw CheckpointError((folder / name).string() + ": " + wrong);
   }
-  return manifest.at("format_version").get<int64_t>();
+  return version;
 }
 
 /// Removes a step folder so that a crash in between leaves no half of it under its name.

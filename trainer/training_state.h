@@ -26,6 +26,7 @@ struct TrainingState {
   at::Tensor masters, exp_avg, exp_avg_sq;  ///< float32 [N]: trainables and AdamW's moments, whole on every rank
   TrainableLayout layout;                   ///< of the three
   std::string encoder_fingerprint, llm_fingerprint;  ///< of the frozen weights
+  std::string encoder_weights;  ///< what a cache knows the encoder's weights by; empty without one
   std::string encoder_tokenizer_fingerprint, llm_tokenizer_fingerprint;  ///< empty where no text was read
   std::vector<std::string> corpus_fingerprints;      ///< of the stages' corpora
   std::string cache_choice;  ///< what cache.mode auto chose: "read" or "compute"; empty where it has not

@@ -95,6 +95,17 @@ void ActivationCache::remove_passed_over() {
   passed_over_.clear();
 }
 
+bool ActivationCache::open_shard(const fs::path& manifest) {
+  try {
+    shards_.push_back(std::make_unique<Shard>(manifest, form_));
+    return true;
+  } catch (const DataError& error) {
+    if (on_damage_ == OnDamage::kRefuse) throw;
+    passed_over_.push_back({manifest, error.what()});
+    return false;
+  }
+}
+
 void ActivationCache::refresh() {
   const Publication alone(folder_);
   std::vector<std::pair<fs::file_time_type, fs::path>> fresh;
@@ -108,14 +119,9 @@ void ActivationCache::refresh() {
   }
   std::sort(fresh.begin(), fresh.end());
   for (const auto& [time, path] : fresh) {
+    const bool passed_over = !open_shard(path);
     opened_[path.filename().string()] = time;
-    try {
-      shards_.push_back(std::make_unique<Shard>(path, form_));
-    } catch (const DataError& error) {
-      if (on_damage_ == OnDamage::kRefuse) throw;
-      passed_over_.push_back({path, error.what()});
-      continue;
-    }
+    if (passed_over) continue;
     const auto shard = static_cast<int64_t>(shards_.size()) - 1;
     for (int64_t text = 0; text < shards_.back()->texts(); ++text) {
       places_[shards_.back()->key(text)] = {shard, text};

@@ -68,6 +68,8 @@ class ActivationCache {
 
  private:
   explicit ActivationCache(const CacheForm& form) : form_(form) {}
+  /// False where it is passed over.
+  bool open_shard(const std::filesystem::path& manifest);
 
   std::filesystem::path folder_;
   CacheForm form_;

@@ -77,7 +77,7 @@ struct BlockReader::Impl {
     return nullptr;
   }
 
-  /// Takes the next texts of an announcement: a share of what is left, so that all threads end together.
+  /// Takes the next texts of an announcement: a small share of it, so that all threads end together.
   Run next_run(const Shared& announcement) {
     const int64_t share = announcement->bytes / (4 * static_cast<int64_t>(threads.size()));
     Run run{announcement, announcement->next_run(std::clamp<int64_t>(share, 1, kRunBytes), token_bytes())};
@@ -307,7 +307,7 @@ struct BlockReader::Impl {
   std::map<Key, std::deque<Slot>> announced;  // not taken; the oldest first
   int64_t waiting_bytes = 0, peak_bytes = 0, read_bytes = 0;
   double waited_s = 0;
-  int64_t reading = 0;  // texts that threads read just now
+  int64_t reading = 0;  // runs of texts that threads read just now
   bool awaits_single_texts = false;  // `take` waits for texts of several announcements
   bool stopping = false;
 

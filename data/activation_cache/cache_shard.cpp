@@ -12,6 +12,7 @@
 #include <system_error>
 #include <utility>
 
+#include "checkpoints_tools/error.h"
 #include "checkpoints_tools/hash.h"
 #include "data/activation_cache/shard_layout.h"
 #include "data/error.h"
@@ -227,6 +228,8 @@ std::vector<std::string> Shard::verify() const {
     try {
       work();
     } catch (const DataError& error) {
+      problems.emplace_back(error.what());
+    } catch (const checkpoints_tools::IoError& error) {
       problems.emplace_back(error.what());
     }
   };

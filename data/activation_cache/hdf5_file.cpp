@@ -13,6 +13,7 @@
 #include <type_traits>
 #include <utility>
 
+#include "checkpoints_tools/error.h"
 #include "data/error.h"
 
 static_assert(std::endian::native == std::endian::little, "activation caches hold little-endian numbers");
@@ -366,7 +367,7 @@ Hdf5Content inspect_hdf5(const fs::path& path) {
   } catch (const Hdf5Error& error) {
     throw DataError(path.string() + ": " + error.what());
   } catch (const fs::filesystem_error& error) {
-    throw DataError(path.string() + ": cannot read its size: " + error.code().message());
+    throw checkpoints_tools::IoError(path.string() + ": cannot read its size: " + error.code().message());
   }
 }
 

@@ -24,7 +24,9 @@ JsonFile::JsonFile(std::filesystem::path path, std::string_view format, std::str
   } catch (const configs::JsonError& error) {
     throw DataError(error.what() + ("; " + advice_));
   } catch (const std::system_error& error) {
-    fail("cannot be read: " + error.code().message());
+    const std::string what = "cannot be read: " + error.code().message();
+    if (says_no_file(error.code().value())) fail(what);
+    throw checkpoints_tools::IoError(path_.string() + ": " + what);
   }
   require_fields(format, names);
 }

@@ -11,7 +11,7 @@ namespace layalign::data {
 
 /// A small JSON file of the cache, read strictly: an object of exactly the fields that it must have, of the format and
 /// version that are known here.
-/// Errors: DataError naming the file, the field and what to do.
+/// Errors: DataError naming the file, the field and what to do; checkpoints_tools::IoError where the system does not read it.
 class JsonFile {
  public:
   /// `format`: the value of the field "format". `advice`: the end of every message. `names`: the fields besides

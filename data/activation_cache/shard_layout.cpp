@@ -245,11 +245,13 @@ Hdf5Front make_shard_front(const CacheForm& form, const ShardTexts& texts) {
 
 const Hdf5Dataset& hashes_in(const std::map<std::string, Hdf5Dataset>& datasets) { return datasets.at(kHashes); }
 
+bool says_no_file(int error) {
+  return error == ENOENT || error == ENOTDIR || error == EISDIR || error == ENXIO || error == EOPNOTSUPP;
+}
+
 void refuse_access(const fs::path& shard, const std::string& what, int error) {
   const std::string text = shard.string() + ": " + what + ": " + std::generic_category().message(error);
-  // Gone, or no file: a folder, a pipe, a socket.
-  const bool is_no_file = error == ENOENT || error == ENOTDIR || error == EISDIR || error == ENXIO || error == EOPNOTSUPP;
-  if (is_no_file) throw DataError(text + "; " + advice_for(shard));
+  if (says_no_file(error)) throw DataError(text + "; " + advice_for(shard));
   throw checkpoints_tools::IoError(text);
 }
 

@@ -47,6 +47,9 @@ std::filesystem::path shard_of(const std::filesystem::path& manifest);
 /// What to do about a damaged shard: the end of messages.
 std::string advice_for(const std::filesystem::path& shard);
 
+/// Whether an errno says that there is no file: it has gone, or is a folder, a pipe, a socket.
+bool says_no_file(int error);
+
 /// The system has refused `what` ("cannot be opened") with an errno.
 /// Errors: DataError with the advice for a file that has gone; IoError for any other reason: it may be whole.
 [[noreturn]] void refuse_access(const std::filesystem::path& shard, const std::string& what, int error);
