@@ -102,12 +102,13 @@ expect_same() {
 
 cd "$work"  # jobs find launch/slurm and bin where they were submitted
 is_saved() { grep -q 'the same command goes on' "$work/$1.out"; }
-sbatch --parsable "${small[@]}" --output=srun.out --time=1 --signal=USR1@50 launch/slurm/srun.sbatch run.yaml --set "output=$work/srun"
+with_srun=$(sbatch --parsable "${small[@]}" --output=srun.out --time=1 --signal=USR1@50 launch/slurm/srun.sbatch run.yaml --set "output=$work/srun")
 with_mpirun=$(sbatch --parsable "${small[@]}" --output=mpirun.out launch/slurm/mpirun.sbatch run.yaml --set "output=$work/mpirun")
 wait_for 60 has_steps mpirun
 scancel --signal=USR1 --batch "$with_mpirun"
 wait_for 30 is_saved mpirun
 wait_for 90 is_saved srun
+wait_for 30 scontrol update JobId="$with_srun" TimeLimit=10  # time enough to end
 
 for kind in srun mpirun; do
   job=$(sbatch --parsable "${small[@]}" --output="cancel-$kind.out" "launch/slurm/$kind.sbatch" run.yaml --set "output=$work/cancel-$kind")
