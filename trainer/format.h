@@ -18,7 +18,7 @@ std::string format(const char* pattern, Values... values) {
 /// 1234567 -> "1,234,567"
 inline std::string with_commas(int64_t value) {
   std::string digits = std::to_string(value);
-  for (auto i = static_cast<int64_t>(digits.size()) - 3; i > 0; i -= 3) digits.insert(i, ",");
+  for (auto i = static_cast<int64_t>(digits.size()) - 3; i > 0; i -= 3) digits.insert(i, 1, ',');
   return digits;
 }
 
