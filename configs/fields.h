@@ -239,6 +239,14 @@ void visit_fields(S& s, auto&& visit) {
   visit(Field{"backend", "Between ranks. auto: nccl on CUDA devices, mpi on CPUs.", {.choices = kBackends}}, s.backend);
 }
 
+template <MaybeConst<WatchdogConfig> S>
+void visit_fields(S& s, auto&& visit) {
+  visit(Field{"set_up", "While models and data are read. 0s, here and below: no limit.", kFromZero}, s.set_up);
+  visit(Field{"step", "In a training step, or a batch of a cache that is built.", kFromZero}, s.step);
+  visit(Field{"save", "While a checkpoint is written.", kFromZero}, s.save);
+  visit(Field{"evaluation", "For a batch of an evaluation.", kFromZero}, s.evaluation);
+}
+
 template <MaybeConst<RunConfig> S>
 void visit_fields(S& s, auto&& visit) {
   visit(Field{"output", "Folder of the run: metrics, checkpoints, trained weights. Made if missing."}, s.output);
@@ -256,6 +264,7 @@ void visit_fields(S& s, auto&& visit) {
   visit(Field{"eval", "Benchmarks scored by generation."}, s.eval);
   visit(Field{"log", "How often the run reports."}, s.log);
   visit(Field{"comm", "How ranks talk."}, s.comm);
+  visit(Field{"watchdog", "Times after which all ranks are ended, with exit code 70, because none of them goes on."}, s.watchdog);
   visit(Field{"stop_after", "Time after which the run saves itself and ends with exit code 75, to be started again. null: never.", kFromOne},
         s.stop_after);
 }

@@ -144,6 +144,14 @@ struct CommConfig {
   std::string backend = "auto";
 };
 
+/// How long a rank may stand still before all are ended; 0s: as long as it likes.
+struct WatchdogConfig {
+  Duration set_up{30 * 60};
+  Duration step{10 * 60};
+  Duration save{15 * 60};
+  Duration evaluation{30 * 60};
+};
+
 /// A whole run: what one config file says.
 struct RunConfig {
   std::string output = "runs/layalign";
@@ -159,6 +167,7 @@ struct RunConfig {
   EvalConfig eval;
   LogConfig log;
   CommConfig comm;
+  WatchdogConfig watchdog;
   std::optional<Duration> stop_after;
   std::string folder;  ///< not a key: the folder of the config file, "." where it has none
 };

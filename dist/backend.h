@@ -26,6 +26,10 @@ class Backend {
 
   /// Overwrites `tensor` with that of rank `root`.
   virtual void broadcast(at::Tensor& tensor, int root) = 0;
+
+  /// Makes the group useless, so that no rank of it waits any longer, where the transport can do that. Called from another thread
+  /// than the one that communicates, when the job is about to be ended.
+  virtual void abort() noexcept {}
 };
 
 }  // namespace layalign::dist

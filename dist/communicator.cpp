@@ -18,6 +18,9 @@ struct Communicator::State {
   std::shared_ptr<Backend> backend;
   TrafficByKind traffic;
   int64_t sequence = 0;
+  std::shared_ptr<Activity> activity;  // may be null
+  GroupKind group_kind = GroupKind::kWorld;
+  int first_rank = 0;
 
   void check(const char* operation, const at::Tensor& tensor) const;
   template <class Call>
@@ -69,6 +72,7 @@ void Communicator::State::issue(const char* operation, Traffic& kind, const at::
   ++sequence;
   ++kind.calls;
   kind.bytes += static_cast<int64_t>(tensor.nbytes());
+  const CollectiveScope scope(activity.get(), group_kind, {first_rank, size, sequence}, operation);
   try {
     call();
   } catch (const CommError& error) {
@@ -91,12 +95,22 @@ Communicator::Communicator(std::string name, int rank, int size, at::Device devi
   state_->backend = std::move(backend);
 }
 
+void Communicator::report_to(std::shared_ptr<Activity> activity, GroupKind kind, int first_rank) const {
+  state_->activity = std::move(activity);
+  state_->group_kind = kind;
+  state_->first_rank = first_rank;
+}
+
 int Communicator::rank() const { return state_->rank; }
 int Communicator::size() const { return state_->size; }
 const std::string& Communicator::name() const { return state_->name; }
 const char* Communicator::backend() const { return state_->size == 1 ? "self" : state_->backend->name(); }
 const TrafficByKind& Communicator::traffic() const { return state_->traffic; }
 int64_t Communicator::sequence() const { return state_->sequence; }
+
+void Communicator::abort() const noexcept {
+  if (state_->backend) state_->backend->abort();
+}
 
 void Communicator::all_reduce(at::Tensor tensor, Reduce op) const {
   state_->check("all_reduce", tensor);

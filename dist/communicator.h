@@ -6,6 +6,7 @@
 #include <memory>
 #include <string>
 
+#include "dist/activity.h"
 #include "dist/backend.h"
 
 namespace layalign::dist {
@@ -38,6 +39,9 @@ class Communicator {
   /// `backend` may be null when `size` is 1.
   Communicator(std::string name, int rank, int size, at::Device device, std::shared_ptr<Backend> backend);
 
+  /// From here on `activity` is told of every collective. `first_rank`: the group's first world rank.
+  void report_to(std::shared_ptr<Activity> activity, GroupKind kind, int first_rank) const;
+
   int rank() const;
   int size() const;
 
@@ -62,6 +66,9 @@ class Communicator {
 
   /// The number of collectives issued on this group, of any kind: equal on all ranks between two collectives.
   int64_t sequence() const;
+
+  /// Lets go of all that wait in this group (Backend::abort); it cannot be used any more. Any thread.
+  void abort() const noexcept;
 
  private:
   struct State;

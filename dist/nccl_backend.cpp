@@ -105,7 +105,12 @@ NcclBackend::NcclBackend(const std::string& id, int rank, int size, int device)
                   std::to_string(device_) + " could not join its group: " + why + ". NCCL_DEBUG=INFO tells more.");
 }
 
+void NcclBackend::abort() noexcept {
+  if (!aborted_.exchange(true)) ncclCommAbort(comm_);
+}
+
 NcclBackend::~NcclBackend() {
+  if (aborted_) return;
   // Leaving in order waits for the peers; after a failure they will not come.
   const bool failed = std::uncaught_exceptions() > exceptions_at_start_;
   if (!failed) {

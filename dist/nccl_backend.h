@@ -2,6 +2,7 @@
 
 #include <nccl.h>
 
+#include <atomic>
 #include <string>
 
 #include "dist/backend.h"
@@ -29,6 +30,7 @@ class NcclBackend final : public Backend {
   void all_reduce(at::Tensor& tensor, Reduce op) override;
   void all_gather(const at::Tensor& local, at::Tensor& out) override;
   void broadcast(at::Tensor& tensor, int root) override;
+  void abort() noexcept override;
 
  private:
   void check(ncclResult_t result, const char* call) const;
@@ -37,6 +39,7 @@ class NcclBackend final : public Backend {
   ncclComm_t comm_ = nullptr;
   int device_;
   int exceptions_at_start_;
+  std::atomic<bool> aborted_ = false;
 };
 
 }  // namespace layalign::dist

@@ -13,6 +13,7 @@
 
 #include "dist/error.h"
 #include "dist/mpi_backend.h"
+#include "dist/mpi_heartbeat.h"
 
 namespace layalign::dist {
 namespace {
@@ -58,6 +59,7 @@ void check_launch(const LaunchEnvironment& launch, int mpi_ranks) {
 struct Process::Mpi {
   MPI_Comm control = MPI_COMM_NULL;
   std::vector<MPI_Comm> groups;
+  int64_t sequence = 0;  // of collectives on the control channel
 };
 
 Process::Process() : host_(host_name()), exceptions_at_start_(std::uncaught_exceptions()) {
@@ -109,8 +111,13 @@ Process::~Process() {
   }
 }
 
+CollectiveScope Process::begin_collective(const char* operation) const {
+  return {activity_.get(), GroupKind::kControl, {0, world_size_, ++mpi_->sequence}, operation};
+}
+
 std::vector<std::string> Process::all_gather(const std::string& mine) const {
   if (!mpi_) return {mine};
+  const auto scope = begin_collective("all_gather");
   const auto ranks = static_cast<size_t>(world_size_);
   const int64_t length = static_cast<int64_t>(mine.size());
   std::vector<int64_t> lengths(ranks);
@@ -138,6 +145,7 @@ std::string Process::broadcast(const std::string& mine, int root) const {
                     std::to_string(root));
   }
   if (!mpi_) return mine;
+  const auto scope = begin_collective("broadcast");
   int64_t length = static_cast<int64_t>(mine.size());
   check_mpi(MPI_Bcast(&length, 1, MPI_INT64_T, root, mpi_->control), "MPI_Bcast");
   if (length > INT_MAX) {
@@ -149,15 +157,28 @@ std::string Process::broadcast(const std::string& mine, int root) const {
 }
 
 void Process::barrier() const {
-  if (mpi_) check_mpi(MPI_Barrier(mpi_->control), "MPI_Barrier");
+  if (!mpi_) return;
+  const auto scope = begin_collective("barrier");
+  check_mpi(MPI_Barrier(mpi_->control), "MPI_Barrier");
 }
 
 std::shared_ptr<Backend> Process::make_mpi_backend(int color) {
   if (!mpi_) throw CommError("a world of one without MPI has no MPI transport");
+  const auto scope = begin_collective("split");
   MPI_Comm group = MPI_COMM_NULL;
   check_mpi(MPI_Comm_split(mpi_->control, color, world_rank_, &group), "MPI_Comm_split");
   mpi_->groups.push_back(group);
   return std::make_shared<MpiBackend>(group);
+}
+
+std::shared_ptr<HeartbeatChannel> Process::make_heartbeat_channel() {
+  if (!mpi_) throw CommError("a world of one without MPI has no heartbeats");
+  const auto scope = begin_collective("split");
+  MPI_Comm group = MPI_COMM_NULL;
+  check_mpi(MPI_Comm_dup(mpi_->control, &group), "MPI_Comm_dup");
+  check_mpi(MPI_Comm_set_errhandler(group, MPI_ERRORS_RETURN), "MPI_Comm_set_errhandler");
+  mpi_->groups.push_back(group);
+  return std::make_shared<MpiHeartbeatChannel>(group);
 }
 
 void Process::finalize() {

@@ -5,7 +5,9 @@
 #include <string>
 #include <vector>
 
+#include "dist/activity.h"
 #include "dist/backend.h"
+#include "dist/heartbeat.h"
 
 namespace layalign::dist {
 
@@ -64,6 +66,12 @@ class Process {
   /// The MPI transport of the ranks that pass the same `color`, in the order of their world ranks.
   std::shared_ptr<Backend> make_mpi_backend(int color);
 
+  /// A channel for heartbeats of all ranks. Collectives: one on the control channel.
+  std::shared_ptr<HeartbeatChannel> make_heartbeat_channel();
+
+  /// What this rank is doing: its collectives are noted here, and the section of the run by whoever runs it.
+  const std::shared_ptr<Activity>& activity() const { return activity_; }
+
   /// Ends MPI on all ranks; nothing that communicates may be called afterwards. A second call does nothing.
   void finalize();
 
@@ -72,8 +80,11 @@ class Process {
 
  private:
   struct Mpi;
+  /// A collective on the control channel begins.
+  CollectiveScope begin_collective(const char* operation) const;
   void start_mpi(const LaunchEnvironment& launch);
 
+  std::shared_ptr<Activity> activity_ = std::make_shared<Activity>();
   std::unique_ptr<Mpi> mpi_;  // null in a world of one without MPI, and after finalize
   int world_rank_ = 0;
   int world_size_ = 1;

@@ -56,9 +56,15 @@ void connect(ProcessGrid& grid, const GridPlan& plan) {
   }
   grid.world = Communicator("world", grid.world_rank, grid.world_size, grid.device, world);
   grid.tp = Communicator("tp", grid.tp_rank, grid.tp_size, grid.device, tp);
+  grid.world.report_to(process.activity(), GroupKind::kWorld, 0);
+  grid.tp.report_to(process.activity(), GroupKind::kTensorParallel, first);
 }
 
 }  // namespace
+
+void ProcessGrid::enter(Section section, int64_t number) const {
+  if (process) process->activity()->enter(section, number);
+}
 
 ProcessGrid make_grid(std::shared_ptr<Process> process, int tp, const std::string& device, const std::string& backend) {
   RankFacts mine;

@@ -24,6 +24,9 @@ struct ProcessGrid {
   at::Device device = at::kCPU;
   Communicator tp;     ///< the ranks that share one copy of the LLM
   Communicator world;  ///< all ranks
+
+  /// Tells the watchdog that this rank goes on (Activity::enter).
+  void enter(Section section, int64_t number = 0) const;
 };
 
 /// Arranges all ranks in groups of `tp`; gives each its device (the GPU of its local rank) and its communicators.

@@ -12,6 +12,7 @@
 #include "launch/signals.h"
 #include "launch/start.h"
 #include "launch/threads.h"
+#include "launch/watched.h"
 #include "trainer/cache_build.h"
 #include "trainer/cached_models.h"
 #include "trainer/format.h"
@@ -45,22 +46,27 @@ class BuildCommand {
     config_.cache.mode = "write";     // of the training, not of the build
     config_.parallel.tensor = 1;      // every rank encodes by itself
     set_up_threads(*process_, config_.parallel.threads);
-    const auto grid = start_grid(config_, process_);
+    with_watchdog(process_, config_.watchdog, [&](dist::Watchdog& watchdog) { build_missing(watchdog); });
+  }
+
+ private:
+  void build_missing(dist::Watchdog& watchdog) {
+    const auto grid = start_grid(config_, process_, &watchdog);
     trainer::Experiment experiment;
     together([&] { experiment = trainer::prepare_experiment(config_); });
     together([&] { dist::require_agreement(*process_, experiment.agreement()); });
 
-    bool is_there = false;
-    together([&] {
-      if (!arguments_.dry_run) fs::create_directories(folder_);
-      is_there = fs::exists(folder_ / "cache.json");
-    });
-    const auto form = trainer::cache_form(experiment, process_.get(), [&](const auto& piece) { together(piece); });
     std::optional<data::CacheWriteLock> lock;
     together([&] {
-      if (grid.world_rank != 0 || arguments_.dry_run) return;
-      lock.emplace(folder_);
-      if (is_there) data::ActivationCache::create(folder_, form);  // removes what killed builds have left
+      if (arguments_.dry_run) return;
+      fs::create_directories(folder_);
+      if (grid.world_rank == 0) lock.emplace(folder_);
+    });
+    bool is_there = false;
+    together([&] { is_there = fs::exists(folder_ / "cache.json"); });
+    const auto form = trainer::cache_form(experiment, process_.get(), [&](const auto& piece) { together(piece); });
+    together([&] {
+      if (lock && is_there) data::ActivationCache::create(folder_, form);  // removes what killed builds have left
     });
     std::unique_ptr<data::ActivationCache> cache;
     together([&] {
@@ -88,7 +94,6 @@ class BuildCommand {
     });
   }
 
- private:
   void together(const std::function<void()>& piece) const { launch::together(*process_, piece); }
 
   /// A rank that fails says so now: the others first finish their shares.
@@ -158,9 +163,11 @@ void verify(const CacheArguments& arguments, const dist::Process& process) {
   for (const auto& shard : cache->passed_over()) {
     if (process.world_rank() == 0) problems += shard.problem + "\n";
   }
-  for (size_t i = process.world_rank(); i < cache->shards().size(); i += process.world_size()) {
-    for (const auto& problem : cache->shards()[i]->verify()) problems += problem + "\n";
-  }
+  together(process, [&] {
+    for (size_t i = process.world_rank(); i < cache->shards().size(); i += process.world_size()) {
+      for (const auto& problem : cache->shards()[i]->verify()) problems += problem + "\n";
+    }
+  });
   std::string all;
   for (const auto& text : process.all_gather(problems)) all += text;
   if (!all.empty()) {

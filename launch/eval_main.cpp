@@ -13,6 +13,7 @@
 #include "launch/free_generation.h"
 #include "launch/start.h"
 #include "launch/threads.h"
+#include "launch/watched.h"
 #include "trainer/evaluate.h"
 #include "trainer/log.h"
 #include "trainer/stop.h"
@@ -35,7 +36,14 @@ class EvalCommand {
     // Questions are no part of the corpora that a cache was built from: what is there is read, nothing is added.
     if (config.cache.mode != "off") config.cache.mode = "auto";
     set_up_threads(*process_, config.parallel.threads);
-    grid_ = start_grid(config, process_);
+    // Whoever waits for lines that a person types may wait for long.
+    if (arguments_.has_task(kTextTask)) return answer(config, nullptr);
+    with_watchdog(process_, config.watchdog, [&](dist::Watchdog& watchdog) { answer(config, &watchdog); });
+  }
+
+ private:
+  void answer(const configs::RunConfig& config, dist::Watchdog* watchdog) {
+    grid_ = start_grid(config, process_, watchdog);
     const bool text = arguments_.has_task(kTextTask);
     // The words that are generated go to standard output alone.
     if (text)
@@ -54,7 +62,6 @@ class EvalCommand {
     score(answering);
   }
 
- private:
   void together(const std::function<void()>& piece) const { launch::together(*process_, piece); }
   bool is_first() const { return grid_.world_rank == 0; }
   std::string checkpoint() const {

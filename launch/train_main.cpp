@@ -11,6 +11,7 @@
 #include "launch/signals.h"
 #include "launch/start.h"
 #include "launch/threads.h"
+#include "launch/watched.h"
 #include "trainer/data_check.h"
 #include "trainer/error.h"
 #include "trainer/experiment.h"
@@ -43,15 +44,19 @@ class TrainCommand {
     const int64_t threads = set_up_threads(*process_, config_.parallel.threads);
     if (arguments_.dry_run) return dry_run();
     if (arguments_.check_data) return check_data();
-    grid_ = start_grid(config_, process_);
-    together([&] { experiment_ = trainer::prepare_experiment(config_); });
-    together([&] { dist::require_agreement(*process_, experiment_.agreement()); });
-    if (is_finished(/*tell_changes=*/true)) return;
-    train(threads);
+    with_watchdog(process_, config_.watchdog, [&](dist::Watchdog& watchdog) { train(watchdog, threads); });
   }
 
  private:
   void together(const std::function<void()>& piece) const { launch::together(*process_, piece); }
+
+  void train(dist::Watchdog& watchdog, int64_t threads) {
+    grid_ = start_grid(config_, process_, &watchdog);
+    together([&] { experiment_ = trainer::prepare_experiment(config_); });
+    together([&] { dist::require_agreement(*process_, experiment_.agreement()); });
+    if (is_finished(/*tell_changes=*/true)) return;
+    run_stages(threads);
+  }
 
   void dry_run() {
     const int world = arguments_.world > 0 ? arguments_.world
@@ -94,7 +99,7 @@ class TrainCommand {
     return process_->broadcast(finished ? "finished" : "", 0) == "finished";
   }
 
-  void train(int64_t threads) {
+  void run_stages(int64_t threads) {
     for (const auto& line : trainer::plan_lines(experiment_, grid_, threads)) trainer::log_info(line);
     trainer::Training training(grid_, experiment_, threads, [&](const auto& piece) { together(piece); });
     training.load();

@@ -37,6 +37,14 @@ int64_t plane_of(int64_t layer, const data::ActivationCache& cache) {
   }
 }
 
+std::string reason_of(const std::exception_ptr& problem) {
+  try {
+    std::rethrow_exception(problem);
+  } catch (const std::exception& error) {
+    return error.what();
+  }
+}
+
 }  // namespace
 
 /// One text of a packed batch.
@@ -139,7 +147,11 @@ std::vector<CachedEncoder::Text> CachedEncoder::texts_of(const at::Tensor& ids_S
 EncoderStates CachedEncoder::encode(const at::Tensor& ids_S, const std::vector<int64_t>& offsets,
                                     const std::vector<int64_t>& layers) const {
   at::NoGradGuard no_grad;
-  if (!use_.read && !use_.add && !use_.timed && is_lossless()) return encoder().encode(ids_S, offsets, layers);
+  if (!use_.read && !use_.add && !use_.timed && is_lossless()) {
+    state_->traffic.computed_texts += static_cast<int64_t>(offsets.size()) - 1;
+    state_->traffic.computed_tokens += offsets.back();
+    return encoder().encode(ids_S, offsets, layers);
+  }
   auto texts = texts_of(ids_S, offsets);
   std::vector<size_t> to_read, to_compute;
   for (size_t i = 0; i < texts.size(); ++i) (use_.read && texts[i].place ? to_read : to_compute).push_back(i);
@@ -194,7 +206,7 @@ CachedEncoder::Part CachedEncoder::read(const std::vector<Text>& texts, const st
     if (!use_.compute) refuse(wanted[position], problem);
     valid[position] = false;
     damaged->push_back(wanted[position]);
-    ++state_->traffic.damaged_texts;
+    if (state_->traffic.damaged_texts++ == 0) state_->traffic.first_damage = reason_of(problem);
   }
   for (size_t i = 0; i < wanted.size(); ++i) {
     part.append(texts[wanted[i]], valid[i]);

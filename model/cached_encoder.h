@@ -29,7 +29,8 @@ struct CacheTraffic {
   int64_t read_texts = 0, read_tokens = 0;
   int64_t computed_texts = 0, computed_tokens = 0;
   int64_t added_texts = 0;
-  int64_t damaged_texts = 0;  ///< of those computed: found damaged in the cache
+  int64_t damaged_texts = 0;  ///< of those computed: the cache could not give them
+  std::string first_damage;   ///< why not, of the first one
   int64_t read_bytes = 0;
   double read_s = 0;     ///< waiting for blocks and putting them together
   double compute_s = 0;  ///< in the encoder

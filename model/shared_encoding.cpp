@@ -89,10 +89,13 @@ EncoderStates encode_shared(const Encoder& encoder, const data::Batch& batch, co
   return {states.narrow(0, 0, E), states.select(0, E)};
 }
 
-std::vector<int64_t> shared_samples(std::span<const data::Sample> samples, const dist::Communicator& tp) {
+void expect_shared(const Encoder& encoder, std::span<const data::Sample> samples, const dist::Communicator& tp) {
   std::vector<int64_t> lengths;
   for (const auto& sample : samples) lengths.push_back(static_cast<int64_t>(sample.source.size()));
-  return data::deal_by_cost(lengths, tp.size())[tp.rank()];
+  const auto shares = data::deal_by_cost(lengths, tp.size());
+  std::vector<std::vector<int64_t>> sources;
+  for (int64_t index : shares[tp.rank()]) sources.push_back(samples[index].source);
+  encoder.expect(sources);
 }
 
 }  // namespace layalign::model

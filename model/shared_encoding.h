@@ -18,7 +18,7 @@ namespace layalign::model {
 EncoderStates encode_shared(const Encoder& encoder, const data::Batch& batch, const std::vector<int64_t>& layers,
                             const dist::Communicator& tp);
 
-/// Which samples of a batch this rank encodes in `encode_shared`, ascending.
-std::vector<int64_t> shared_samples(std::span<const data::Sample> samples, const dist::Communicator& tp);
+/// Announces to the encoder what this rank will encode in `encode_shared` of a batch of these samples.
+void expect_shared(const Encoder& encoder, std::span<const data::Sample> samples, const dist::Communicator& tp);
 
 }  // namespace layalign::model

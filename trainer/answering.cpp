@@ -64,12 +64,14 @@ bool Answering::run(AnswerMode mode, std::span<const data::Sample> samples, cons
   const bool at_once = grid_.dp_size == 1 && !leave;
   const int64_t round = at_once ? size : kBatchesInARound * options.batch * grid_.dp_size;
   for (int64_t begin = 0; begin < size; begin += round) {
+    grid_.enter(dist::Section::kEvaluation, begin / round + 1);
     if (leave && leave()) return false;
     const auto part = samples.subspan(begin, std::min(round, size - begin));
     auto mine = deal_samples(part, grid_.dp_size)[grid_.dp_rank];
     for (int64_t& index : mine) index += begin;
     if (grid_.dp_size == 1) {
       const auto on_first = [&](int64_t index, const model::Continuation& made) {
+        grid_.enter(dist::Section::kEvaluation, begin / round + 1);
         if (grid_.world_rank == 0) answered(index, made);
       };
       generator.run(samples, mine, options, on_first, draw_keys);
@@ -77,6 +79,7 @@ bool Answering::run(AnswerMode mode, std::span<const data::Sample> samples, cons
     }
     Answers answers;
     const auto keep = [&](int64_t index, const model::Continuation& made) {
+      grid_.enter(dist::Section::kEvaluation, begin / round + 1);
       if (grid_.tp_rank == 0) answers.emplace_back(index, made.ids, made.seconds / grid_.dp_size);
     };
     generator.run(samples, mine, options, keep, draw_keys);

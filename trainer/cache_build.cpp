@@ -32,14 +32,17 @@ constexpr std::chrono::seconds kReportEvery{10};
 /// A small corpus is cut into so many shards a rank, so that all ranks have work; but not into smaller ones than this.
 constexpr int64_t kShardsPerRank = 4, kSmallestShardBytes = int64_t{64} << 20;
 
+/// Of a shard, at most: HDF5's headers, padding to whole pages, the manifest.
+constexpr int64_t kShardOverheadBytes = int64_t{64} << 10;
+
 double gigabytes(int64_t bytes) { return static_cast<double>(bytes) / (1 << 30); }
 
-/// The samples of all stages and benchmarks as one sequence.
+/// The samples of all stages, and the questions of all benchmarks as each stage asks them, as one sequence.
 class Sources {
  public:
   explicit Sources(const Experiment& experiment) : experiment_(experiment) {}
 
-  int64_t count() const { return static_cast<int64_t>(experiment_.stages.size() + experiment_.benchmarks.size()); }
+  int64_t count() const { return stages() * (1 + static_cast<int64_t>(experiment_.benchmarks.size())); }
 
   int64_t size(int64_t source) const {
     return is_stage(source) ? stage(source).dataset->size() : static_cast<int64_t>(benchmark(source).items.size());
@@ -47,16 +50,14 @@ class Sources {
 
   data::Sample sample(int64_t source, int64_t index) const {
     if (is_stage(source)) return stage(source).dataset->get(index);
-    return question_sample(benchmark(source).items[index], experiment_.vocabulary, experiment_.stages.back().config,
-                           /*prompt=*/false);
+    return question_sample(benchmark(source).items[index], experiment_.vocabulary, stage(source).config, /*prompt=*/false);
   }
 
  private:
-  bool is_stage(int64_t source) const { return source < static_cast<int64_t>(experiment_.stages.size()); }
-  const PreparedStage& stage(int64_t source) const { return experiment_.stages[source]; }
-  const PreparedBenchmark& benchmark(int64_t source) const {
-    return experiment_.benchmarks[source - static_cast<int64_t>(experiment_.stages.size())];
-  }
+  int64_t stages() const { return static_cast<int64_t>(experiment_.stages.size()); }
+  bool is_stage(int64_t source) const { return source < stages(); }
+  const PreparedStage& stage(int64_t source) const { return experiment_.stages[source % stages()]; }
+  const PreparedBenchmark& benchmark(int64_t source) const { return experiment_.benchmarks[source / stages() - 1]; }
 
   const Experiment& experiment_;
 };
@@ -90,7 +91,8 @@ bool earlier_sample(const PlannedText& a, const PlannedText& b) {
   return std::pair(a.source, a.sample) < std::pair(b.source, b.sample);
 }
 
-void cut_into_shards(std::vector<PlannedText> missing, int64_t token_bytes, int64_t shard_bytes, int ranks, CachePlan* plan) {
+void cut_into_shards(std::vector<PlannedText> missing, const data::CacheForm& form, int64_t shard_bytes, int ranks, CachePlan* plan) {
+  const int64_t token_bytes = form.token_bytes();
   for (const PlannedText& text : missing) plan->missing_tokens += text.tokens;
   plan->missing_bytes = plan->missing_tokens * token_bytes;
   const int64_t even = plan->missing_bytes / (kShardsPerRank * ranks);
@@ -107,6 +109,9 @@ void cut_into_shards(std::vector<PlannedText> missing, int64_t token_bytes, int6
     room -= bytes;
     plan->shards.back().push_back(text);
   }
+  // FORMAT.md: in front of the states an id a token; a key, an offset, and a hash a plane for each text.
+  const auto texts = static_cast<int64_t>(missing.size()), shards = static_cast<int64_t>(plan->shards.size());
+  plan->file_bytes = plan->missing_bytes + 4 * plan->missing_tokens + texts * (16 + 8 + 8 * form.planes()) + shards * kShardOverheadBytes;
 }
 
 /// Shows how far this rank's share is.
@@ -142,7 +147,7 @@ class ShardBuilder {
       : sources_(experiment),
         form_(form),
         folder_(folder),
-        device_(grid.device),
+        grid_(grid),
         layers_(form.layers.begin(), form.layers.end() - 1),
         encoder_(model::load_encoder(experiment.encoder_folder, grid.device,
                                      form.compute_precision == "bfloat16" ? at::kBFloat16 : at::kFloat,
@@ -161,6 +166,7 @@ class ShardBuilder {
       size_t end = begin;
       int64_t tokens = 0;
       while (end < texts.size() && (end == begin || tokens + texts[end].tokens <= kBatchTokens)) tokens += texts[end++].tokens;
+      grid_.enter(dist::Section::kStep, ++batches_);
       const auto start = Clock::now();
       const auto states_PSD = encode(ids, begin, end);
       times->encoder_s += seconds_since(start);
@@ -185,7 +191,7 @@ class ShardBuilder {
       packed.insert(packed.end(), ids[i].begin(), ids[i].end());
       offsets.push_back(static_cast<int64_t>(packed.size()));
     }
-    const auto states = encoder_->encode(at::tensor(packed, at::kLong).to(device_), offsets, layers_);
+    const auto states = encoder_->encode(at::tensor(packed, at::kLong).to(grid_.device), offsets, layers_);
     return at::cat({states.layers_ESD, states.last_SD.unsqueeze(0)}).to(at::kCPU);
   }
 
@@ -208,9 +214,10 @@ class ShardBuilder {
   Sources sources_;
   const data::CacheForm& form_;
   const fs::path& folder_;
-  at::Device device_;
+  const dist::ProcessGrid& grid_;
   std::vector<int64_t> layers_;
   std::unique_ptr<model::Encoder> encoder_;
+  int64_t batches_ = 0;  // begun
 };
 
 }  // namespace
@@ -249,7 +256,7 @@ CachePlan plan_cache(const Experiment& experiment, const data::CacheForm& form, 
     if (cache.find(text.key)) ++plan.cached_texts;
     else missing.push_back(text);
   }
-  cut_into_shards(std::move(missing), form.token_bytes(), experiment.config.cache.shard_bytes.bytes, ranks, &plan);
+  cut_into_shards(std::move(missing), form, experiment.config.cache.shard_bytes.bytes, ranks, &plan);
   return plan;
 }
 
@@ -257,9 +264,7 @@ void check_space(const CachePlan& plan, const fs::path& folder) {
   std::error_code error;
   const auto space = fs::space(folder, error);
   if (error) throw IoError(folder.string() + ": cannot ask for its free space: " + error.message());
-  // Indices, padding and manifests: far less than a thousandth of the states, and a little for each shard.
-  const auto needed = static_cast<uint64_t>(plan.missing_bytes) + static_cast<uint64_t>(plan.missing_bytes / 1000) +
-                      plan.shards.size() * (uint64_t{64} << 10);
+  const auto needed = static_cast<uint64_t>(plan.file_bytes);
   if (space.available >= needed) return;
   throw IoError(folder.string() + ": the cache would need " + std::to_string(needed) + " bytes more (" +
                 format("%.1f GiB", gigabytes(static_cast<int64_t>(needed))) + "), but " + std::to_string(space.available) +

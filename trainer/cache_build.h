@@ -28,7 +28,8 @@ struct CachePlan {
   int64_t sample_tokens = 0;                     ///< their source tokens
   int64_t texts = 0, tokens = 0;                 ///< different ones
   int64_t cached_texts = 0;                      ///< of those, what the cache holds already
-  int64_t missing_tokens = 0, missing_bytes = 0;
+  int64_t missing_tokens = 0, missing_bytes = 0;  ///< of the states
+  int64_t file_bytes = 0;                         ///< of the shards as files, at most
 
   /// Of the shards and their texts: ranks that saw the folder differently have another one.
   std::string fingerprint() const;

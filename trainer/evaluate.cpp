@@ -28,11 +28,9 @@ std::vector<std::string> languages_of(const std::vector<data::Sample>& samples, 
 void expect_sources(const dist::ProcessGrid& grid, const model::Encoder& encoder, const std::vector<data::Sample>& samples,
                     const std::vector<int64_t>& mine, int64_t micro_batch) {
   for (size_t begin = 0; begin < mine.size(); begin += micro_batch) {
-    std::vector<std::vector<int64_t>> sources;
     std::vector<data::Sample> part;
     for (size_t i = begin; i < std::min(mine.size(), begin + static_cast<size_t>(micro_batch)); ++i) part.push_back(samples[mine[i]]);
-    for (int64_t index : model::shared_samples(part, grid.tp)) sources.push_back(part[index].source);
-    encoder.expect(sources);
+    model::expect_shared(encoder, part, grid.tp);
   }
 }
 
@@ -71,6 +69,7 @@ Perplexity evaluate_perplexity(const dist::ProcessGrid& grid, const Models& mode
   expect_sources(grid, models.encoder, samples, mine, micro_batch);
   auto sums = at::zeros({static_cast<int64_t>(languages.size()), 2}, at::kDouble);  // loss, label tokens
   for (size_t begin = 0; begin < mine.size(); begin += micro_batch) {
+    grid.enter(dist::Section::kEvaluation, static_cast<int64_t>(begin) / micro_batch + 1);
     const size_t end = std::min(mine.size(), begin + static_cast<size_t>(micro_batch));
     std::vector<data::Sample> part;
     for (size_t i = begin; i < end; ++i) part.push_back(samples[mine[i]]);

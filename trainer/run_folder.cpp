@@ -30,8 +30,8 @@ constexpr const char* kWayOut = "; choose another `output`, or remove that folde
 
 /// Whether a resume may differ in this key: it changes how the run is computed or shown, not what is computed.
 bool is_harmless(std::string_view difference) {
-  constexpr std::array<std::string_view, 8> kHarmless{"output:", "log.",   "checkpoint.", "comm.",
-                                                      "eval.",   "cache.", "parallel.",   "stop_after:"};
+  constexpr std::array<std::string_view, 9> kHarmless{"output:", "log.",   "checkpoint.", "comm.",      "eval.",
+                                                      "cache.",  "parallel.", "stop_after:", "watchdog."};
   // Computed states are rounded as the cache stores them: its mode does not matter, but whether there is one and its dtype.
   const bool cache_on_or_off = difference.starts_with("cache.mode: off ") || difference.ends_with(" != off");
   if (cache_on_or_off || difference.starts_with("cache.dtype") || difference.starts_with("parallel.precision")) return false;

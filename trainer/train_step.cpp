@@ -83,9 +83,7 @@ StepResult TrainStep::run(std::span<const data::Sample> samples, int64_t micro_b
 void TrainStep::expect(std::span<const data::Sample> samples, int64_t micro_batch) const {
   const auto plan = deal_samples(samples, grid_.dp_size);
   for_each_micro_batch(samples, plan[grid_.dp_rank], micro_batch, [&](const std::vector<data::Sample>& part) {
-    std::vector<std::vector<int64_t>> sources;
-    for (int64_t index : model::shared_samples(part, grid_.tp)) sources.push_back(part[index].source);
-    models_.encoder.expect(sources);
+    model::expect_shared(models_.encoder, part, grid_.tp);
   });
 }
 

@@ -201,6 +201,7 @@ void Training::run_stage(const PreparedStage& stage) {
   }
   if (std::exchange(evaluation_due_, false) && !evaluate(stage, due_evaluations(stage))) stop(stage, /*evaluation_due=*/true);
   while (steps_done_ < stage.total_steps) {
+    grid_.enter(dist::Section::kStep, steps_done_ + 1);
     const auto metrics = train_step(stage);
     ++steps_done_;
     const bool last = steps_done_ == stage.total_steps;
@@ -215,6 +216,7 @@ void Training::run_stage(const PreparedStage& stage) {
     if (steps_done_ % config.parallel.check_replicas_every == 0) check_trainables();
     if (last || asked_.save || steps_done_ % config.checkpoint.every == 0) save();
   }
+  grid_.enter(dist::Section::kSave, steps_done_);
   if (is_first()) {
     progress->finish();
     save_trainables(folder_.trainables(stage_index_), trainables_->layout(), trainables_->masters());
@@ -226,8 +228,8 @@ void Training::report_cache() const {
   if (!models_.cache) return;
   const auto& traffic = models_.cache->traffic();
   if (traffic.damaged_texts > 0) {
-    log_warn("cache: " + std::to_string(traffic.damaged_texts) + " reads found damaged states and computed them again; "
-             "layalign-cache verify names the shards");
+    log_warn("cache: " + std::to_string(traffic.damaged_texts) + " texts could not be read and were computed again, the first one because " +
+             traffic.first_damage + "; layalign-cache verify names the shards");
   }
   log_info(format("cache: %lld texts read (%.1f MiB, waited %.1f s), %lld computed (%.1f s), %lld added",
                   static_cast<long long>(traffic.read_texts), static_cast<double>(traffic.read_bytes) / (1 << 20), traffic.read_s,
@@ -300,6 +302,7 @@ void Training::stop(const PreparedStage& stage, bool evaluation_due) {
 }
 
 void Training::save(bool evaluation_due) {
+  grid_.enter(dist::Section::kSave, steps_done_);
   last_save_ = model::Clock::now();
   saved_ = {stage_index_, steps_done_, evaluation_due};
   check_trainables();

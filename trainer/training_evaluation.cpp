@@ -22,6 +22,7 @@ Training::DueEvaluations Training::due_evaluations(const PreparedStage& stage) c
 bool Training::evaluate(const PreparedStage& stage, DueEvaluations due) {
   const auto& eval = experiment_.config.eval;
   if (due.benchmarks) save(/*evaluation_due=*/true);  // they may take long: whatever ends the run meanwhile loses no step
+  grid_.enter(dist::Section::kEvaluation);
   const double best_perplexity_before = best_perplexity_;
   bool best = false;
   if (due.perplexity) {

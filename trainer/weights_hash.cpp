@@ -11,6 +11,7 @@
 #include "checkpoints_tools/mapped_file.h"
 #include "checkpoints_tools/weight_folder.h"
 #include "configs/strict_json.h"
+#include "dist/agreement.h"
 #include "trainer/durable_file.h"
 #include "trainer/log.h"
 
@@ -99,12 +100,16 @@ std::string hash_weights(const fs::path& model_folder, const fs::path& memory, c
   const int rank = process ? process->world_rank() : 0, ranks = process ? process->world_size() : 1;
   std::vector<fs::path> files;
   SortedJson identity;
-  std::string hash;
+  std::string hash, fingerprint;
   together([&] {
-    files = checkpoints_tools::WeightFolder(model_folder).files();
+    const checkpoints_tools::WeightFolder weights(model_folder);
+    files = weights.files();
+    fingerprint = weights.fingerprint();
     identity = identity_of(files);
     if (rank == 0) hash = remembered(memory, identity);
   });
+  // Ranks on other nodes may have copies of their own, of which each hashes only a part, or none.
+  if (process) together([&] { dist::require_agreement(*process, {{"weights of " + model_folder.string(), fingerprint}}); });
   if (process) hash = process->broadcast(hash, 0);
   if (!hash.empty()) return hash;
   std::string mine;

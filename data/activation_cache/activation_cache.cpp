@@ -7,6 +7,7 @@
 #include <system_error>
 #include <utility>
 
+#include "checkpoints_tools/error.h"
 #include "checkpoints_tools/file_operations.h"
 #include "data/activation_cache/folder_lock.h"
 #include "data/activation_cache/form_file.h"
@@ -24,7 +25,9 @@ std::vector<fs::path> files_of(const fs::path& folder) {
   try {
     for (const auto& entry : fs::directory_iterator(folder)) files.push_back(entry.path());
   } catch (const fs::filesystem_error& error) {
-    throw DataError(folder.string() + ": cannot list the folder: " + error.code().message());
+    const std::string message = folder.string() + ": cannot list the folder: " + error.code().message();
+    if (error.code() == std::errc::no_such_file_or_directory || error.code() == std::errc::not_a_directory) throw DataError(message);
+    throw checkpoints_tools::IoError(message);
   }
   std::sort(files.begin(), files.end());
   return files;
@@ -107,13 +110,14 @@ bool ActivationCache::open_shard(const fs::path& manifest) {
 }
 
 void ActivationCache::refresh() {
-  const Publication alone(folder_);
+  const Publication alone(folder_, Publication::Purpose::kLook);
   std::vector<std::pair<fs::file_time_type, fs::path>> fresh;
   for (const fs::path& path : files_of(folder_)) {
     if (!is_manifest(path)) continue;
     std::error_code error;
     const auto time = fs::last_write_time(path, error);
-    if (error) continue;  // being replaced just now
+    if (error == std::errc::no_such_file_or_directory) continue;  // being replaced just now
+    if (error) throw checkpoints_tools::IoError(path.string() + ": cannot be looked at: " + error.message());
     const auto known = opened_.find(path.filename().string());
     if (known == opened_.end() || known->second != time) fresh.emplace_back(time, path);
   }

@@ -7,10 +7,18 @@
 #include <cerrno>
 
 namespace layalign::data {
+namespace {
 
-Publication::Publication(const std::filesystem::path& folder)
-    : descriptor_(::open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC)) {
-  while (descriptor_ >= 0 && ::flock(descriptor_, LOCK_EX) != 0 && errno == EINTR) {
+// A file, because network file systems lock those, and folders on one node only.
+constexpr const char* kFile = ".publication";
+
+}  // namespace
+
+Publication::Publication(const std::filesystem::path& folder, Purpose purpose) {
+  const auto path = folder / kFile;
+  const bool writes = purpose == Purpose::kGiveName;
+  descriptor_ = ::open(path.c_str(), (writes ? O_RDWR | O_CREAT : O_RDONLY) | O_CLOEXEC, 0666);
+  while (descriptor_ >= 0 && ::flock(descriptor_, writes ? LOCK_EX : LOCK_SH) != 0 && errno == EINTR) {
   }
 }
 

@@ -4,12 +4,14 @@
 
 namespace layalign::data {
 
-/// Held by a rank while it gives a shard its name, and while it looks for those of others: two ranks that add the same texts at
-/// once would replace each other's file between the shard and its manifest. Waits for whoever holds it. A file system that
-/// cannot lock a folder goes without.
+/// Held by a rank while it gives a shard its name, and by those that look for shards: two ranks that add the same texts at once
+/// would replace each other's file between the shard and its manifest. Waits for whoever holds it; readers do not wait for
+/// each other. A file system that cannot lock goes without.
 class Publication {
  public:
-  explicit Publication(const std::filesystem::path& folder);
+  enum class Purpose { kGiveName, kLook };
+
+  Publication(const std::filesystem::path& folder, Purpose purpose);
   ~Publication();
   Publication(const Publication&) = delete;
   Publication& operator=(const Publication&) = delete;

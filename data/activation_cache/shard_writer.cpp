@@ -87,7 +87,7 @@ struct ShardWriter::Impl {
 
   /// Gives the file its name. The manifest of a shard of that name goes first: it belongs to the file that is replaced.
   void publish() {
-    const Publication alone(path.parent_path());
+    const Publication alone(path.parent_path(), Publication::Purpose::kGiveName);
     if (fs::exists(manifest_of(path))) {
       checkpoints_tools::remove_file(manifest_of(path));
       checkpoints_tools::flush_folder_of(path);

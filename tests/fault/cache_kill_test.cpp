@@ -45,7 +45,7 @@ std::set<std::string> strangers_in(const fs::path& folder) {
   for (const auto& entry : fs::directory_iterator(folder)) {
     const fs::path& path = entry.path();
     const std::string name = path.filename().string();
-    const bool known = name == ".lock" || name == "cache.json" ||
+    const bool known = name == ".lock" || name == ".publication" || name == "cache.json" ||
                        (path.extension() == ".h5" && fs::exists(manifest_of(path))) ||
                        (path.extension() == ".json" && fs::exists(shard_of(path)));
     if (!known) names.insert(name);

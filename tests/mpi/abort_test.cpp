@@ -1,31 +1,11 @@
 // Runs mpirun itself, so this suite is one ordinary process.
 #include <gtest/gtest.h>
-#include <sys/wait.h>
 
-#include <cstdio>
-#include <string>
+#include "tests/mpi/mpi_program.h"
 
 namespace {
 
-struct Outcome {
-  int status = -1;
-  std::string output;
-};
-
-// `timeout` turns a job that hangs into status 124; a healthy one ends within a few seconds, or tens of them on a busy
-// machine.
-Outcome run(int ranks, const std::string& arguments) {
-  const std::string command = std::string("timeout 120 ") + LAYALIGN_SOURCE_DIR "/tests/mpirun.sh -n " +
-                              std::to_string(ranks) + " " FAILING_RANK " " + arguments + " 2>&1";
-  Outcome outcome;
-  FILE* pipe = popen(command.c_str(), "r");
-  if (!pipe) return outcome;
-  char buffer[4096];
-  for (size_t count; (count = fread(buffer, 1, sizeof(buffer), pipe)) > 0;) outcome.output.append(buffer, count);
-  const int result = pclose(pipe);
-  if (WIFEXITED(result)) outcome.status = WEXITSTATUS(result);
-  return outcome;
-}
+Outcome run(int ranks, const std::string& arguments) { return run_under_mpi(ranks, FAILING_RANK " " + arguments); }
 
 TEST(Abort, ends_all_ranks_with_the_code_of_the_one_that_failed) {
   for (const int code : {70, 42}) {

@@ -25,6 +25,7 @@ struct Changer {
   void operator()(const Field&, std::array<double, 2>& value) const { value = {0.1 + 0.2, 1.0 / 3}; }
   void operator()(const Field&, LayerList& value) const { value = {LayerList::Kind::kList, {4, 1}}; }
   void operator()(const Field&, ByteSize& value) const { value.bytes += 1; }
+  void operator()(const Field&, Duration& value) const { value.seconds += 1; }
   void operator()(const Field&, std::vector<std::string>& value) const { value = {"a: b", "é\"\\😀", "5"}; }
   void operator()(const Field&, std::optional<std::string>& value) const { value = "null"; }
   void operator()(const Field&, std::optional<int64_t>& value) const { value = 12; }

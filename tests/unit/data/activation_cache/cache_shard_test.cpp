@@ -53,8 +53,10 @@ TEST(Shard, WhatTheSystemDoesNotReadIsNotCalledDamaged) {
   const Shard shard(manifest_of(path), form);
   std::filesystem::remove(path);
   std::filesystem::create_symlink(path, path);  // "too many levels of symbolic links": as well it could be EIO or ESTALE
-  EXPECT_THAT([&] { read_planes(shard, 0, {0}, form); }, testing::ThrowsMessage<checkpoints_tools::IoError>(HasSubstr(path.string())));
-  EXPECT_THAT([&] { Shard(manifest_of(path), form); }, testing::ThrowsMessage<checkpoints_tools::IoError>(HasSubstr(path.string())));
+  using checkpoints_tools::IoError;
+  EXPECT_THAT(message_of<IoError>([&] { read_planes(shard, 0, {0}, form); }), HasSubstr(path.string()));
+  EXPECT_THAT(message_of<IoError>([&] { Shard(manifest_of(path), form); }), HasSubstr(path.string()));
+  EXPECT_THAT(message_of<IoError>([&] { shard.verify(); }), HasSubstr(path.string()));
   std::filesystem::remove(path);
   EXPECT_THROW(read_planes(shard, 0, {0}, form), DataError);
 }
@@ -73,12 +75,25 @@ TEST(Shard, PlanesAreChosenInAnyOrder) {
 }
 
 TEST(Shard, PlanesLargerThanOneReadAreReadInPieces) {
+  const Texts texts = texts_of(70);
+  for (const int64_t width : {4096, 4104}) {  // rows of 16 KiB, and rows that begin anywhere in a cache line
+    const TemporaryFolder folder;
+    const CacheForm form = form_of(CacheDtype::kFloat32, {1, 2}, width);
+    const Shard shard(manifest_of(add_shard(folder.path(), form, {texts[69], texts[31]})), form);
+    EXPECT_TRUE(same_bytes(read_planes(shard, 0, {0, 1}, form), rows_of(texts[69], form)));
+    EXPECT_TRUE(same_bytes(read_planes(shard, 1, {0, 1}, form), rows_of(texts[31], form)));
+    EXPECT_THAT(shard.verify(), IsEmpty());
+  }
+}
+
+TEST(Shard, AFileThatEndsEarlyIsRefusedAlsoWhereItsRowsAreNotAligned) {
   const TemporaryFolder folder;
-  const CacheForm form = form_of(CacheDtype::kFloat32, {1, 2}, 4096);
-  const Texts texts = texts_of(70);  // 70 rows of 16 KiB
-  const Shard shard(manifest_of(add_shard(folder.path(), form, {texts[69], texts[31]})), form);
-  EXPECT_TRUE(same_bytes(read_planes(shard, 0, {0, 1}, form), rows_of(texts[69], form)));
-  EXPECT_TRUE(same_bytes(read_planes(shard, 1, {0, 1}, form), rows_of(texts[31], form)));
+  const CacheForm form = form_of(CacheDtype::kFloat32, {1, 2}, 4104);
+  const Texts texts = texts_of(30);
+  const auto path = add_shard(folder.path(), form, {texts[29]});
+  const Shard shard(manifest_of(path), form);
+  std::filesystem::resize_file(path, std::filesystem::file_size(path) - 1);
+  EXPECT_THAT(message_of<DataError>([&] { read_planes(shard, 0, {0, 1}, form); }), HasSubstr(path.string()));
 }
 
 TEST(Shard, IsReadByManyThreadsAtOnce) {
