@@ -15,10 +15,11 @@ struct SafetensorsDtype {
 
 /// All of them, in the order of the reference's enumeration, which is the (reversed) order of tensors in a file.
 inline constexpr std::array kDtypes = {
-    SafetensorsDtype{"BOOL", 1},    SafetensorsDtype{"U8", 1},  SafetensorsDtype{"I8", 1},  SafetensorsDtype{"F8_E5M2", 1},
-    SafetensorsDtype{"F8_E4M3", 1}, SafetensorsDtype{"I16", 2}, SafetensorsDtype{"U16", 2}, SafetensorsDtype{"F16", 2},
-    SafetensorsDtype{"BF16", 2},    SafetensorsDtype{"I32", 4}, SafetensorsDtype{"U32", 4}, SafetensorsDtype{"F32", 4},
-    SafetensorsDtype{"F64", 8},     SafetensorsDtype{"I64", 8}, SafetensorsDtype{"U64", 8},
+    SafetensorsDtype{"BOOL", 1},    SafetensorsDtype{"U8", 1},      SafetensorsDtype{"I8", 1},
+    SafetensorsDtype{"F8_E5M2", 1}, SafetensorsDtype{"F8_E4M3", 1}, SafetensorsDtype{"I16", 2},
+    SafetensorsDtype{"U16", 2},     SafetensorsDtype{"F16", 2},     SafetensorsDtype{"BF16", 2},
+    SafetensorsDtype{"I32", 4},     SafetensorsDtype{"U32", 4},     SafetensorsDtype{"F32", 4},
+    SafetensorsDtype{"F64", 8},     SafetensorsDtype{"I64", 8},     SafetensorsDtype{"U64", 8},
 };
 
 /// The one of that name in kDtypes; null where there is none.
