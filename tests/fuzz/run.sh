@@ -54,7 +54,7 @@ fuzz() {
     /^stat::peak_rss_mb:/ { memory = $2 }
     END { printf "%-20s %9d executions  %5d blocks  %d crashes  %4d MB\n", name, runs, covered, crashes, memory }' "$run/log"
   if [[ $crashes -eq 0 ]] && grep -q '^stat::number_of_executed_units:' "$run/log"; then return 0; fi
-  tail -60 "$run/log"
+  grep -v '^#' "$run/log" | tail -60
   for input in "$run"/{crash,timeout,oom,leak}-*; do
     [[ -e $input ]] || continue
     cp "$input" "$build/crashes/$name-${input##*/}"

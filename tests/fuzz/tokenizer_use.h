@@ -14,7 +14,8 @@ namespace layalign::fuzz {
 
 /// Scripts, white space, numbers, marks that combine, a special token: what the steps of a tokenizer look at.
 inline constexpr std::string_view kSampleText =
-    "Roger has  5 tennis balls, he's 1234.5\n\n\tก็ ভাই e\u0301\u0302 Ａﬁ 中文 👩‍👩‍👧 </s><s> <unk> \u2581x\u00a0 "
+    "Roger has  5 tennis balls, he's 1234.5\n\n\tก็ ভাই e\u0301\u0302 Ａﬁ 中文 👩‍👩‍👧 </s><s> <unk> "
+    "\u2581x\u00a0 "
     "don't";
 
 /// Text through a tokenizer and back: what comes out is what it promises.
