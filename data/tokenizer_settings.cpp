@@ -201,7 +201,8 @@ TokenizerSettings read_tokenizer_settings(const path& model_folder) {
     const json* options = config->find("sp_model_kwargs");
     settings.has_sampling_options = options != nullptr && !options->empty();
     config->read("extra_ids", settings.extra_ids);
-    if (settings.extra_ids > kMostExtraIds) config->fail("extra_ids", "expected at most " + std::to_string(kMostExtraIds));
+    if (settings.extra_ids > kMostExtraIds)
+      config->fail("extra_ids", "expected at most " + std::to_string(kMostExtraIds));
     read_named_tokens(*config, settings);
     settings.extra_tokens = read_extra_tokens(*config);
   }

@@ -93,7 +93,8 @@ TEST(SentencePieceMerges, AreThePairsThatSpellAPieceAndCostNoMoreThanTheFile) {
   const std::vector<Piece> pieces = {{.text = "é"}, {.text = "éb"}, {.text = "b"}, {.text = "ébb"}, {.text = "bb"}};
   std::vector<std::vector<int64_t>> merges;
   for (const BpeMerge& merge : sentencepiece_merges(pieces)) merges.push_back({merge.left, merge.right, merge.merged});
-  EXPECT_THAT(merges, ElementsAre(ElementsAre(0, 2, 1), ElementsAre(0, 4, 3), ElementsAre(1, 2, 3), ElementsAre(2, 2, 4)));
+  EXPECT_THAT(merges,
+              ElementsAre(ElementsAre(0, 2, 1), ElementsAre(0, 4, 3), ElementsAre(1, 2, 3), ElementsAre(2, 2, 4)));
   // Each cut looked for from the start would take many minutes here.
   const std::vector<Piece> long_piece = {{.text = "b"}, {.text = std::string(1'000'000, 'a')}};
   EXPECT_TRUE(sentencepiece_merges(long_piece).empty());

@@ -224,7 +224,8 @@ TEST_F(TokenizerSettingsFile, HoldsIdsThatAreNumbersOfTheirRange) {
     EXPECT_THAT(refusal_of("{}"), HasSubstr("<new>: expected a whole number")) << id;
     fs::remove(folder.path() / "added_tokens.json");
   }
-  EXPECT_THAT(refusal_of(R"({"tokenizer_class": "T5Tokenizer", "extra_ids": 1000000000})"), HasSubstr("expected at most 65536"));
+  EXPECT_THAT(refusal_of(R"({"tokenizer_class": "T5Tokenizer", "extra_ids": 1000000000})"),
+              HasSubstr("expected at most 65536"));
 }
 
 TEST_F(TokenizerSettingsFile, MayAskForWholeWords) {
