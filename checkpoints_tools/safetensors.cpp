@@ -10,8 +10,8 @@
 #include <utility>
 
 #include "checkpoints_tools/atomic_file.h"
-#include "checkpoints_tools/safetensors_dtype.h"
 #include "checkpoints_tools/safetensors_header.h"
+#include "checkpoints_tools/torch_dtype.h"
 
 namespace layalign::checkpoints_tools {
 namespace {
@@ -50,7 +50,7 @@ const TensorInfo& SafetensorsFile::info(const std::string& name) const {
 
 at::Tensor SafetensorsFile::read(const std::string& name) const {
   const TensorInfo& tensor = info(name);
-  at::Tensor result = at::empty(tensor.shape, find_dtype(tensor.dtype)->type);
+  at::Tensor result = at::empty(tensor.shape, torch_type(*find_dtype(tensor.dtype)));
   if (tensor.end > tensor.begin) {
     std::memcpy(result.mutable_data_ptr(), bytes().data() + tensor.begin, tensor.end - tensor.begin);
   }
@@ -77,7 +77,7 @@ at::Tensor SafetensorsFile::read_slice(const std::string& name, int64_t dim, int
   const int64_t row_bytes = shape[dim] * inner_bytes;
   const int64_t run_bytes = (end - begin) * inner_bytes;
   shape[dim] = end - begin;
-  at::Tensor result = at::empty(shape, dtype.type);
+  at::Tensor result = at::empty(shape, torch_type(dtype));
   if (result.numel() == 0) return result;
   const std::byte* source = bytes().data() + tensor.begin + begin * inner_bytes;
   auto* target = static_cast<std::byte*>(result.mutable_data_ptr());

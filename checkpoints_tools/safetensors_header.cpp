@@ -7,6 +7,7 @@
 #include <utility>
 #include <vector>
 
+#include "checkpoints_tools/error.h"
 #include "checkpoints_tools/safetensors_dtype.h"
 
 namespace layalign::checkpoints_tools {

@@ -8,7 +8,7 @@
 #include <string>
 #include <string_view>
 
-#include "checkpoints_tools/safetensors.h"
+#include "checkpoints_tools/tensor_info.h"
 
 namespace layalign::checkpoints_tools {
 

@@ -5,8 +5,8 @@
 
 #include "checkpoints_tools/error.h"
 #include "checkpoints_tools/safetensors.h"
-#include "checkpoints_tools/safetensors_dtype.h"
 #include "checkpoints_tools/safetensors_header.h"
+#include "checkpoints_tools/torch_dtype.h"
 
 namespace layalign::checkpoints_tools {
 namespace {

@@ -22,9 +22,9 @@ struct Node {
   };
 
   Kind kind = Kind::kEmpty;
-  std::string text{};            ///< of a scalar, escapes resolved
-  std::vector<Node> items{};     ///< of a list
-  std::vector<Entry> entries{};  ///< of a map in the order of the text; keys may repeat
+  std::string text{};          ///< of a scalar, escapes resolved
+  std::vector<Node> items{};   ///< of a list
+  std::vector<Entry> entries;  ///< of a map in the order of the text; keys may repeat
   Place place{};
 };
 

@@ -1,5 +1,7 @@
 #include "configs/strict_json.h"
 
+#include <fcntl.h>
+
 #include <cerrno>
 #include <cstdio>
 #include <memory>
@@ -59,11 +61,24 @@ json parse_json(std::string_view text, std::string_view where) {
   }
 }
 
+namespace {
+
+/// Null where it cannot be opened. Of a pipe that nobody writes into opening would wait for ever: so it does not, and the
+/// pipe is read as empty.
+std::FILE* open_file(const std::filesystem::path& path) {
+  const int descriptor = ::open(path.c_str(), O_RDONLY | O_NONBLOCK | O_CLOEXEC);
+  if (descriptor < 0) return nullptr;
+  ::fcntl(descriptor, F_SETFL, O_RDONLY);  // reading from a pipe with a writer waits
+  return ::fdopen(descriptor, "rb");
+}
+
+}  // namespace
+
 std::string read_text_file(const std::filesystem::path& path) {
   const auto fail = [&path] {
     throw std::system_error(errno, std::generic_category(), "cannot read " + path.string());
   };
-  const std::unique_ptr<std::FILE, int (*)(std::FILE*)> file(std::fopen(path.c_str(), "rb"), std::fclose);
+  const std::unique_ptr<std::FILE, int (*)(std::FILE*)> file(open_file(path), std::fclose);
   if (!file) fail();
   std::string text;
   std::vector<char> block(1 << 16);

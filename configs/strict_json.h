@@ -26,7 +26,8 @@ inline constexpr size_t kMaxJsonDepth = 64;
 /// Errors: JsonError, what() being "where: problem (line, column)".
 nlohmann::json parse_json(std::string_view text, std::string_view where);
 
-/// All bytes of a file. Errors: std::system_error, what() being "cannot read PATH: reason".
+/// All bytes of a file; of a pipe all that is written into it, nothing where nobody writes.
+/// Errors: std::system_error, what() being "cannot read PATH: reason".
 std::string read_text_file(const std::filesystem::path& path);
 
 }  // namespace layalign::configs

@@ -148,11 +148,10 @@ std::vector<BpeMerge> sentencepiece_merges(const std::vector<Piece>& pieces) {
   std::vector<BpeMerge> merges;
   for (size_t id = 0; id < pieces.size(); ++id) {
     const std::string_view text = pieces[id].text;
-    for (size_t cut = utf8_length(text, 0); cut < text.size(); cut += utf8_length(text, cut)) {
-      const auto left = trie.find(text.substr(0, cut));
-      const auto right = left ? trie.find(text.substr(cut)) : std::nullopt;
-      if (right) merges.push_back({*left, *right, static_cast<int64_t>(id)});
-    }
+    trie.prefixes(text, [&](size_t cut, int32_t left) {
+      const auto right = trie.find(text.substr(cut));
+      if (right) merges.push_back({left, *right, static_cast<int64_t>(id)});
+    });
   }
   return merges;
 }

@@ -2,8 +2,10 @@
 
 #include <algorithm>
 #include <charconv>
+#include <limits>
 #include <nlohmann/json.hpp>
 #include <system_error>
+#include <type_traits>
 #include <unordered_set>
 
 #include "configs/strict_json.h"
@@ -16,6 +18,7 @@ using nlohmann::json;
 using std::filesystem::path;
 
 constexpr int kMaxDepth = 64;
+constexpr int64_t kMostExtraIds = 1 << 16;  // T5 models have 100; each takes memory
 
 // Not configs::parse_json: these files hold numbers that fit no integer type (model_max_length 1e30). `unread` is a
 // top-level key whose value is not kept.
@@ -89,6 +92,11 @@ class SettingsFile {
 
   template <typename T>
   T get(const json& value, const std::string& key) const {
+    // The library would cut fractions off, and has no bounds.
+    constexpr int64_t kMost = std::numeric_limits<int32_t>::max();
+    if (std::is_same_v<T, int64_t> && (!value.is_number_integer() || value < 0 || value > kMost)) {
+      fail(key, "expected a whole number from 0 to " + std::to_string(kMost));
+    }
     try {
       return value.get<T>();
     } catch (const json::exception& error) {
@@ -193,7 +201,8 @@ TokenizerSettings read_tokenizer_settings(const path& model_folder) {
     const json* options = config->find("sp_model_kwargs");
     settings.has_sampling_options = options != nullptr && !options->empty();
     config->read("extra_ids", settings.extra_ids);
-    if (settings.extra_ids < 0) config->fail("extra_ids", "expected 0 or more");
+    if (settings.extra_ids > kMostExtraIds)
+      config->fail("extra_ids", "expected at most " + std::to_string(kMostExtraIds));
     read_named_tokens(*config, settings);
     settings.extra_tokens = read_extra_tokens(*config);
   }

@@ -10,19 +10,22 @@ fail() { printf 'setup: %s\n' "$@" >&2; exit 1; }
 
 usage() {
   cat <<EOF
-Usage: ./launch/setup.sh [--preset release|dev|asan-ubsan] [--no-install]
+Usage: ./launch/setup.sh [--preset release|dev|asan-ubsan] [--no-install] [--for-tests]
   --preset NAME   which build: release (build/, the default), dev or asan-ubsan (out/NAME/)
+  --for-tests     with the distribution packages that only tests need (tests/packages.txt)
   --no-install    install no distribution packages; if some are missing, say which and exit with 2
 EOF
 }
 
 preset=release
 may_install=yes
+package_lists=(launch/packages.txt)
 while [[ $# -gt 0 ]]; do
   case $1 in
     --preset) preset=${2:-}; shift ;;
     --preset=*) preset=${1#*=} ;;
     --no-install) may_install=no ;;
+    --for-tests) package_lists+=(tests/packages.txt) ;;
     -h | --help) usage; exit 0 ;;
     *) usage >&2; exit 2 ;;
   esac
@@ -60,7 +63,7 @@ missing_packages() {
   while read -r package probe; do
     [[ -z $package || $package == \#* ]] && continue
     installed "$package" || present "$probe" || printf '%s ' "$package"
-  done <launch/packages.txt
+  done < <(cat "${package_lists[@]}")
 }
 
 # Where there is no dpkg (another distribution, a cluster with modules): only the tools; CMake names missing libraries.
@@ -69,7 +72,7 @@ missing_tools() {
   while read -r package probe; do
     [[ -z $package || $package == \#* || $probe == - || $probe == */* || $probe == *.h ]] && continue
     present "$probe" || printf '%s ' "$probe"
-  done <launch/packages.txt
+  done < <(cat "${package_lists[@]}")
 }
 
 # Installs with what is known of the archive; only if that fails is the list of packages fetched anew.

@@ -2,7 +2,6 @@
 
 #include <array>
 
-#include "data/activation_cache/state_codec.h"
 #include "data/error.h"
 
 namespace layalign::data {
@@ -28,6 +27,20 @@ CacheDtype cache_dtype_named(std::string_view name) {
     if (name == name_of(dtype)) return dtype;
   }
   throw DataError("dtype '" + std::string(name) + "': expected float32, bfloat16 or float8");
+}
+
+int64_t scales_of(int64_t width) { return (width + kScaleGroup - 1) / kScaleGroup; }
+
+int64_t row_bytes(CacheDtype dtype, int64_t width) {
+  switch (dtype) {
+    case CacheDtype::kFloat32:
+      return 4 * width;
+    case CacheDtype::kBfloat16:
+      return 2 * width;
+    case CacheDtype::kFloat8:
+      return width + scales_of(width);
+  }
+  throw DataError("unknown dtype of an activation cache");
 }
 
 int64_t CacheForm::row_bytes() const { return data::row_bytes(dtype, width); }

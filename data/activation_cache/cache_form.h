@@ -20,6 +20,13 @@ std::string_view name_of(CacheDtype dtype);
 /// Errors: DataError for any other name.
 CacheDtype cache_dtype_named(std::string_view name);
 
+/// Numbers of a float8 row that share a scale, as in the OCP MX formats.
+inline constexpr int64_t kScaleGroup = 32;
+/// Scales of a float8 row of De numbers: ceil(De / 32).
+int64_t scales_of(int64_t width);
+/// Bytes of a stored row of De numbers: 4 De; 2 De; De + scales_of(De) (behind the numbers).
+int64_t row_bytes(CacheDtype dtype, int64_t width);
+
 /// What the states of a cache are and what made them. Two caches are interchangeable where all but `tokenizer` are
 /// equal.
 struct CacheForm {

@@ -7,7 +7,7 @@
 #include "checkpoints_tools/atomic_file.h"
 #include "checkpoints_tools/error.h"
 #include "configs/strict_json.h"
-#include "data/activation_cache/shard_layout.h"
+#include "data/activation_cache/shard_manifest.h"
 #include "data/error.h"
 
 namespace layalign::data {

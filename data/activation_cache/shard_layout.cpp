@@ -7,12 +7,9 @@
 #include <algorithm>
 #include <cerrno>
 #include <cstring>
-#include <system_error>
 
-#include "checkpoints_tools/error.h"
 #include "checkpoints_tools/hash.h"
 #include "data/activation_cache/form_file.h"
-#include "data/activation_cache/json_file.h"
 #include "data/error.h"
 
 namespace layalign::data {
@@ -20,7 +17,6 @@ namespace {
 
 namespace fs = std::filesystem;
 
-constexpr const char* kShardFormat = "layalign activation cache shard";
 constexpr const char* kKeys = "keys";
 constexpr const char* kTokenOffsets = "token_offsets";
 constexpr const char* kTokenIds = "token_ids";
@@ -188,41 +184,6 @@ class FrontReader {
 
 }  // namespace
 
-ShardManifest read_manifest(const fs::path& path) {
-  const JsonFile file(path, kShardFormat, advice_for(shard_of(path)),
-                      {"file_bytes", "front_bytes", "front_xxh3", "texts", "tokens"});
-  ShardManifest manifest;
-  manifest.file_bytes = file.count("file_bytes");
-  manifest.front_bytes = file.count("front_bytes");
-  manifest.front_xxh3 = file.text("front_xxh3");
-  manifest.texts = file.count("texts");
-  manifest.tokens = file.count("tokens");
-  constexpr int64_t kMost = int64_t{1} << 40;  // products with the bytes of a token stay in 64 bits
-  if (manifest.texts < 1 || manifest.tokens < manifest.texts || manifest.tokens > kMost) {
-    file.fail(std::to_string(manifest.texts) + " texts of " + std::to_string(manifest.tokens) + " tokens");
-  }
-  if (manifest.front_bytes >= manifest.file_bytes) file.fail("'front_bytes' is not less than 'file_bytes'");
-  return manifest;
-}
-
-void write_manifest(const fs::path& path, const ShardManifest& manifest) {
-  write_json_file(path, kShardFormat,
-                  {{"file_bytes", manifest.file_bytes},
-                   {"front_bytes", manifest.front_bytes},
-                   {"front_xxh3", manifest.front_xxh3},
-                   {"texts", manifest.texts},
-                   {"tokens", manifest.tokens}});
-}
-
-fs::path manifest_of(const fs::path& shard) { return fs::path(shard).replace_extension(kManifestSuffix); }
-
-fs::path shard_of(const fs::path& manifest) { return fs::path(manifest).replace_extension(kShardSuffix); }
-
-std::string advice_for(const fs::path& shard) {
-  return "delete " + shard.filename().string() + " and " + manifest_of(shard).filename().string() +
-         " and run layalign-cache build again";
-}
-
 std::span<const uint32_t> ShardTexts::ids_of(int64_t text) const {
   return std::span(ids).subspan(token_offsets[text], token_offsets[text + 1] - token_offsets[text]);
 }
@@ -244,16 +205,6 @@ Hdf5Front make_shard_front(const CacheForm& form, const ShardTexts& texts) {
 }
 
 const Hdf5Dataset& hashes_in(const std::map<std::string, Hdf5Dataset>& datasets) { return datasets.at(kHashes); }
-
-bool says_no_file(int error) {
-  return error == ENOENT || error == ENOTDIR || error == EISDIR || error == ENXIO || error == EOPNOTSUPP;
-}
-
-void refuse_access(const fs::path& shard, const std::string& what, int error) {
-  const std::string text = shard.string() + ": " + what + ": " + std::generic_category().message(error);
-  if (says_no_file(error)) throw DataError(text + "; " + advice_for(shard));
-  throw checkpoints_tools::IoError(text);
-}
 
 std::vector<std::byte> read_front_bytes(const fs::path& path, int64_t bytes) {
   // O_NONBLOCK: opening a FIFO would wait for ever; it has no effect on regular files.

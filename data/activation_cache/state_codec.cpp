@@ -14,8 +14,6 @@
 namespace layalign::data {
 namespace {
 
-constexpr int64_t kGroup = 32;  // numbers that share a scale, as in the OCP MX formats
-
 // Of a float32's bits. All steps that choose a scale are on integers: exact, so equal on every device.
 constexpr int64_t kMantissaBits = 23;
 constexpr int64_t kMantissaMask = (1 << kMantissaBits) - 1;
@@ -23,8 +21,6 @@ constexpr int64_t kMantissaOf464 = 0x680000;  // 464 = 1.8125 * 2^8
 constexpr int64_t kExponentOf464 = 8;
 constexpr int64_t kExponentBias = 127;
 constexpr int64_t kBitsOfSmallest = 0x2000;  // 2^-136: half of e4m3's smallest number times the smallest scale
-
-int64_t groups_of(int64_t width) { return (width + kGroup - 1) / kGroup; }
 
 void require_finite(const at::Tensor& states, CacheDtype dtype) {
   if (at::isfinite(states).all().item<bool>()) return;
@@ -46,16 +42,16 @@ at::Tensor scale_exponents(const at::Tensor& largest_NG) {
 }
 
 at::Tensor encode_float8(const at::Tensor& states, int64_t width) {
-  const int64_t groups = groups_of(width);
+  const int64_t groups = scales_of(width);
   const auto numbers_ND = states.to(at::kFloat).reshape({-1, width});
   require_finite(numbers_ND, CacheDtype::kFloat8);
-  const auto padded_NGK = at::constant_pad_nd(numbers_ND, {0, groups * kGroup - width}).reshape({-1, groups, kGroup});
+  const auto padded_NGK = at::constant_pad_nd(numbers_ND, {0, groups * kScaleGroup - width}).reshape({-1, groups, kScaleGroup});
   const auto exponents_NG = scale_exponents(padded_NGK.abs().amax(-1));
   // Multiplied by the inverse of a power of two, which is exact; clamped, for 448 to 464 is not e4m3's to round.
   const auto inverse_NG1 = power_of_two(2 * kExponentBias - exponents_NG).unsqueeze(-1);
   const auto scaled_NGK = (padded_NGK * inverse_NG1).clamp(-448.0, 448.0);
   const auto bytes_ND =
-      scaled_NGK.reshape({-1, groups * kGroup}).narrow(1, 0, width).contiguous().to(at::kFloat8_e4m3fn).view(at::kByte);
+      scaled_NGK.reshape({-1, groups * kScaleGroup}).narrow(1, 0, width).contiguous().to(at::kFloat8_e4m3fn).view(at::kByte);
   return at::cat({bytes_ND, exponents_NG.to(at::kByte)}, 1);
 }
 
@@ -63,14 +59,14 @@ at::Tensor encode_float8(const at::Tensor& states, int64_t width) {
 void decode_float8_row(const uint8_t* row, int64_t width, float* numbers) {
   constexpr float kBias = 0x1p120f;  // of float32's exponents over e4m3's
   const uint8_t* scales = row + width;
-  for (int64_t begin = 0; begin < width; begin += kGroup) {
-    const float scale = std::bit_cast<float>(static_cast<uint32_t>(scales[begin / kGroup]) << kMantissaBits);
+  for (int64_t begin = 0; begin < width; begin += kScaleGroup) {
+    const float scale = std::bit_cast<float>(static_cast<uint32_t>(scales[begin / kScaleGroup]) << kMantissaBits);
     const auto decode = [&](int64_t i) {
       const uint32_t bits = row[i];
       numbers[i] = std::bit_cast<float>((bits & 0x80) << 24 | (bits & 0x7f) << 20) * kBias * scale;
     };
-    if (begin + kGroup <= width) {
-      for (int64_t i = 0; i < kGroup; ++i) decode(begin + i);
+    if (begin + kScaleGroup <= width) {
+      for (int64_t i = 0; i < kScaleGroup; ++i) decode(begin + i);
     } else {
       for (int64_t i = begin; i < width; ++i) decode(i);
     }
@@ -91,14 +87,14 @@ at::Tensor decode_float8_on_cpu(const at::Tensor& rows, int64_t width) {
 
 at::Tensor decode_float8(const at::Tensor& rows, int64_t width) {
   if (rows.is_cpu()) return decode_float8_on_cpu(rows, width);
-  const int64_t groups = groups_of(width);
+  const int64_t groups = scales_of(width);
   const auto rows_NR = rows.reshape({-1, rows.size(-1)});
   const auto numbers_ND = rows_NR.narrow(1, 0, width).contiguous().view(at::kFloat8_e4m3fn).to(at::kFloat);
   const auto scales_NG = power_of_two(rows_NR.narrow(1, width, groups).to(at::kInt));
-  if (width % kGroup == 0) {
-    return (numbers_ND.view({-1, groups, kGroup}) * scales_NG.unsqueeze(-1)).view({-1, width});
+  if (width % kScaleGroup == 0) {
+    return (numbers_ND.view({-1, groups, kScaleGroup}) * scales_NG.unsqueeze(-1)).view({-1, width});
   }
-  return numbers_ND * scales_NG.repeat_interleave(kGroup, 1).narrow(1, 0, width);
+  return numbers_ND * scales_NG.repeat_interleave(kScaleGroup, 1).narrow(1, 0, width);
 }
 
 std::vector<int64_t> with_last(at::IntArrayRef sizes, int64_t last) {
@@ -108,18 +104,6 @@ std::vector<int64_t> with_last(at::IntArrayRef sizes, int64_t last) {
 }
 
 }  // namespace
-
-int64_t row_bytes(CacheDtype dtype, int64_t width) {
-  switch (dtype) {
-    case CacheDtype::kFloat32:
-      return 4 * width;
-    case CacheDtype::kBfloat16:
-      return 2 * width;
-    case CacheDtype::kFloat8:
-      return width + groups_of(width);
-  }
-  throw DataError("unknown dtype of an activation cache");
-}
 
 at::Tensor encode_rows(const at::Tensor& states, CacheDtype dtype) {
   TORCH_CHECK(states.dim() >= 1 && states.size(-1) >= 1 && states.is_floating_point(),

@@ -10,9 +10,6 @@
 
 namespace layalign::data {
 
-/// Bytes of a stored row of De numbers: 4 De; 2 De; De + ceil(De / 32) (the scales behind the numbers).
-int64_t row_bytes(CacheDtype dtype, int64_t width);
-
 /// States as they are stored: [..., De] floating point -> uint8 [..., R], on the same device.
 /// float8: numbers e4m3 (of torch.float8_e4m3fn, round to nearest even); a scale is one byte b (E8M0 of the OCP MX
 /// formats), 2^(b - 127): the smallest power of two, at least 2^-126, with which no number of the group exceeds 464,

@@ -1,5 +1,6 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <sys/stat.h>
 
 #include <cstdint>
 #include <limits>
@@ -122,6 +123,8 @@ TEST(ReadTextFile, ReadsBytesAndNamesWhatItCannotRead) {
     EXPECT_EQ(error.code(), std::errc::no_such_file_or_directory);
   }
   EXPECT_THROW(read_text_file(folder.path()), std::system_error);
+  ASSERT_EQ(::mkfifo((folder.path() / "pipe").c_str(), 0600), 0);
+  EXPECT_EQ(read_text_file(folder.path() / "pipe"), "");
 }
 
 }  // namespace

@@ -2,6 +2,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include "data/bpe.h"
 #include "data/charsmap.h"
 #include "data/error.h"
 #include "data/graphemes.h"
@@ -86,6 +87,17 @@ std::string one_rule(uint32_t place, const std::string& replacements) {
   std::string bytes = unit(static_cast<uint32_t>(units.size() * 4));
   for (const uint32_t value : units) bytes += unit(value);
   return bytes + replacements;
+}
+
+TEST(SentencePieceMerges, AreThePairsThatSpellAPieceAndCostNoMoreThanTheFile) {
+  const std::vector<Piece> pieces = {{.text = "é"}, {.text = "éb"}, {.text = "b"}, {.text = "ébb"}, {.text = "bb"}};
+  std::vector<std::vector<int64_t>> merges;
+  for (const BpeMerge& merge : sentencepiece_merges(pieces)) merges.push_back({merge.left, merge.right, merge.merged});
+  EXPECT_THAT(merges,
+              ElementsAre(ElementsAre(0, 2, 1), ElementsAre(0, 4, 3), ElementsAre(1, 2, 3), ElementsAre(2, 2, 4)));
+  // Each cut looked for from the start would take many minutes here.
+  const std::vector<Piece> long_piece = {{.text = "b"}, {.text = std::string(1'000'000, 'a')}};
+  EXPECT_TRUE(sentencepiece_merges(long_piece).empty());
 }
 
 TEST(Charsmap, ReplacesShortClustersWholeAndLongOnesByCharacter) {

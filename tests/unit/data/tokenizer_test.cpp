@@ -216,6 +216,18 @@ TEST_F(TokenizerSettingsFile, IsRefusedWithItsPathAndKey) {
               HasSubstr("single_word"));
 }
 
+TEST_F(TokenizerSettingsFile, HoldsIdsThatAreNumbersOfTheirRange) {
+  for (const char* id : {"-1", "2.5", "1e300", "2147483648", "18446744073709551615"}) {
+    const std::string number(id);
+    EXPECT_THAT(refusal_of(R"({"extra_ids": )" + number + "}"), HasSubstr("extra_ids: expected a whole number")) << id;
+    folder.write("added_tokens.json", R"({"<new>": )" + number + "}");
+    EXPECT_THAT(refusal_of("{}"), HasSubstr("<new>: expected a whole number")) << id;
+    fs::remove(folder.path() / "added_tokens.json");
+  }
+  EXPECT_THAT(refusal_of(R"({"tokenizer_class": "T5Tokenizer", "extra_ids": 1000000000})"),
+              HasSubstr("expected at most 65536"));
+}
+
 TEST_F(TokenizerSettingsFile, MayAskForWholeWords) {
   folder.write("tokenizer_config.json", R"({"tokenizer_class": "LlamaTokenizer",
                  "additional_special_tokens": [{"content": "cat", "single_word": true}]})");
