@@ -3,8 +3,8 @@
 
     .venv/bin/python checkpoints_tools/report.py RUN... [--output FILE] [--title TEXT]
 
-RUN is the output folder of layalign-train, finished or not. Shown are losses and learning rates, held-out perplexity and
-accuracy by language, gates, fc1, throughput, memory and the config. Accuracy is that of RUN/evaluation, where
+RUN is the output folder of layalign-train, finished or not. Shown are losses and learning rates, held-out perplexity
+and accuracy by language, gates, fc1, throughput, memory and the config. Accuracy is that of RUN/evaluation, where
 layalign-eval writes by default. The file is RUN/report.html, of several runs comparison.html in the first one's folder.
 It needs matplotlib and safetensors: .venv/bin/pip install -r checkpoints_tools/requirements.txt
 
@@ -20,8 +20,8 @@ import sys
 from typing import Sequence
 
 try:
-    from run_report.page import report
     from run_report.run_data import Refusal, Run, read_run
+    from run_report.sections import report
 except ModuleNotFoundError as missing:
     sys.exit(f"report: this Python has no {missing.name}; install what it needs: "
              ".venv/bin/pip install -r checkpoints_tools/requirements.txt")

@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator, PercentFormatter
 
 from run_report.run_data import MODES, Evaluation, Run, Score, Stage
-from run_report.svg import GRID, INK, MUTED, RUNS, new_figure
+from run_report.svg import INK, MUTED, RUNS, new_figure
 from run_report.svg import MODES as MODE_COLORS
 
 LINES = ("-", "--", ":", "-.")
@@ -28,7 +28,7 @@ def color(run: int) -> str:
     return RUNS[run % len(RUNS)]
 
 
-def line(run: int) -> str:
+def dashes(run: int) -> str:
     return LINES[run % len(LINES)]
 
 
@@ -65,14 +65,20 @@ def plot_steps(ax: Axes, x: np.ndarray, values: np.ndarray, run: int) -> None:
     if values.size == 0:
         return
     ax.plot(*thinned(x, values), color=color(run), alpha=0.3, linewidth=0.7)
-    ax.plot(*thinned(x, smoothed(values)), color=color(run), linestyle=line(run))
+    ax.plot(*thinned(x, smoothed(values)), color=color(run), linestyle=dashes(run))
+
+
+def plot_line(ax: Axes, x: np.ndarray, values: np.ndarray, run: int) -> None:
+    """Each step, not smoothed."""
+    if values.size:
+        ax.plot(*thinned(x, values), color=color(run), linestyle=dashes(run))
 
 
 def plot_points(ax: Axes, points: Sequence[tuple[float, float]], run: int) -> None:
     """A curve of few points, each with a dot."""
     if points:
         dots = "o" if len(points) <= MOST_DOTS else "none"
-        ax.plot(*zip(*points), line(run), color=color(run), marker=dots, markersize=2.8)
+        ax.plot(*zip(*points), dashes(run), color=color(run), marker=dots, markersize=2.8)
 
 
 def over_stages(runs: Sequence[Run], key: str, unit: str, plot: Callable[..., None], scale: float = 1) -> Figure:
@@ -112,11 +118,7 @@ def stages(runs: Sequence[Run], number: int) -> Iterable[tuple[int, Run, Stage]]
 
 
 def learning_rate(runs: Sequence[Run]) -> Figure:
-    def plot(ax: Axes, x: np.ndarray, values: np.ndarray, run: int) -> None:
-        if values.size:
-            ax.plot(*thinned(x, values), color=color(run), linestyle=line(run))
-
-    figure = over_stages(runs, "lr", "learning rate", plot)
+    figure = over_stages(runs, "lr", "learning rate", plot_line)
     figure.axes[0].yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.3g}".replace("e-0", "e-")))
     return figure
 
@@ -128,11 +130,7 @@ def speed(runs: Sequence[Run]) -> Figure:
 
 
 def memory(runs: Sequence[Run]) -> Figure:
-    def plot(ax: Axes, x: np.ndarray, values: np.ndarray, run: int) -> None:
-        if values.size:
-            ax.plot(*thinned(x, values), color=color(run), linestyle=line(run))
-
-    return over_stages(runs, "peak_memory_bytes", "peak memory of the fullest rank, GiB", plot, 2**-30)
+    return over_stages(runs, "peak_memory_bytes", "peak memory of the fullest rank, GiB", plot_line, 2**-30)
 
 
 def cells(names: Sequence[str], unit: str, x_label: str) -> tuple[Figure, list[Axes]]:
@@ -166,7 +164,7 @@ def perplexity(runs: Sequence[Run], number: int) -> Figure:
         for ax, language in zip(axes, languages(runs, number)):
             values = [evaluation["language_perplexity"].get(language, math.nan) for evaluation in stage.evaluations]
             if len(runs) == 1:
-                ax.plot(steps, [evaluation["perplexity"] for evaluation in stage.evaluations], color=MUTED, linewidth=0.9)
+                ax.plot(steps, [line["perplexity"] for line in stage.evaluations], color=MUTED, linewidth=0.9)
             plot_points(ax, list(zip(steps, values)), index)
             seen += [value for value in values if math.isfinite(value)]
     if seen and max(seen) > 4 * min(seen):
@@ -193,7 +191,7 @@ def benchmark(runs: Sequence[Run], task: str) -> Figure:
         plot_points(ax, points, index)
     mark_stages(ax, runs)
     named(ax, f"{task} accuracy, mean of the languages", "step, counted through all stages")
-    ax.yaxis.set_major_formatter(PercentFormatter(1, decimals=None))
+    ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{100 * value:.3g} %"))
     ax.set_ylim(bottom=0)
     return figure
 
@@ -224,7 +222,7 @@ def last_gates(runs: Sequence[Run]) -> Figure:
         if run.gates:
             values = run.gates[-1].values
             names = max(names, run.layer_names("language_layers", values.size), key=len)
-            ax.plot(values, line(index), color=color(index), marker="o", markersize=4)
+            ax.plot(values, dashes(index), color=color(index), marker="o", markersize=4)
     ax.axhline(0, color=MUTED, linewidth=0.7)
     named(ax, gate_unit(runs), "layer of the LLM")
     step = math.ceil(len(names) / 16)
@@ -237,9 +235,10 @@ def gate_unit(runs: Sequence[Run]) -> str:
     return "bias of the gate" if kinds == {True} else "gate" if kinds == {False} else "gate, or bias of a dynamic gate"
 
 
-def mixing(run: Run, part: int, limit: float) -> Figure:
+def mixing(run: Run, fc1: np.ndarray, part: int) -> Figure:
     """fc1 for the keys (part 0) or the values (part 1): encoder layers to the right, LLM layers down."""
-    weights = run.fc1[part::2]
+    limit = float(np.abs(fc1).max()) or 1.0
+    weights = fc1[part::2]
     rows, columns = weights.shape
     figure = new_figure(1.15 + rows * min(0.3, 6 / rows))
     ax = figure.subplots()
@@ -255,7 +254,8 @@ def mixing(run: Run, part: int, limit: float) -> Figure:
     if columns <= 8 and rows <= 16:
         for (row, column), value in np.ndenumerate(weights):
             shade = "#ffffff" if abs(value) > 0.62 * limit else "#111111"
-            ax.text(column + 0.5, row + 0.5, f"{value:.2f}".replace("-0.00", "0.00"), ha="center", va="center", color=shade, fontsize=8)
+            text = f"{value:.2f}".replace("-0.00", "0.00")
+            ax.text(column + 0.5, row + 0.5, text, ha="center", va="center", color=shade, fontsize=8)
     bar = figure.colorbar(image, ax=ax, location="top", fraction=0.05, aspect=40, pad=0.03)
     bar.outline.set_visible(False)
     bar.ax.tick_params(length=0)
@@ -269,8 +269,8 @@ def label_ticks(set_ticks: Callable[..., object], names: Sequence[str], most: in
     set_ticks([i + 0.5 for i in range(0, len(names), step)], names[::step])
 
 
-def scores(evaluations: Sequence[Evaluation]) -> Figure:
-    """Bars of one task: languages and means, in each the modes."""
+def scores(evaluations: Sequence[Evaluation], highest: float) -> Figure:
+    """Bars of one task: languages and means, in each the modes. The axis goes up to the tenth above `highest`."""
     names = list(dict.fromkeys(entry.name for evaluation in evaluations for entry in evaluation.scores))
     figure = new_figure(0.7 + len(names) * (0.1 + 0.13 * len(evaluations)))
     ax = figure.subplots()
@@ -280,18 +280,14 @@ def scores(evaluations: Sequence[Evaluation]) -> Figure:
         for row, name in enumerate(names):
             if name in found:
                 bar(ax, row - 0.4 + (index + 0.5) * height, height, found[name], MODE_COLORS[evaluation.mode])
-    ax.set_yticks(range(len(names)), names, color=INK)
+    ax.set_yticks(range(len(names)), names, color=INK, fontsize="medium")
     ax.set_ylim(len(names) - 0.5, -0.5)
-    ax.set_xlim(0, upper_end(entry.high for evaluation in evaluations for entry in evaluation.scores))
-    ax.xaxis.set_major_formatter(PercentFormatter(1, decimals=None))
+    ax.set_xlim(0, min(1.0, math.ceil(10 * highest) / 10))
+    ax.xaxis.set_major_locator(MaxNLocator(5))
+    ax.xaxis.set_major_formatter(PercentFormatter(1, decimals=0, symbol=" %"))
     ax.grid(False, axis="y")
     ax.set_xlabel("accuracy")
     return figure
-
-
-def upper_end(values: Iterable[float]) -> float:
-    """The end of an axis of percentages: the next whole tenth."""
-    return min(1.0, math.ceil(max(values) * 10 + 1e-9) / 10)
 
 
 def bar(ax: Axes, y: float, height: float, entry: Score, fill: str) -> None:

@@ -19,7 +19,7 @@ MODES = ("llm", "mapping", "layalign")  # of layalign-eval: the frozen LLM, with
 LOW_RESOURCE = ("Bengali", "Thai", "Swahili")
 GROUPS = {"_low_resource": "low-resource", "_high_resource": "high-resource", "": "average"}
 STEP_KEYS = ("step", "loss", "lr", "tokens_per_s", "step_s", "peak_memory_bytes")
-TORN = "ends in a line that is not complete, as a run leaves it that was killed or is still writing: the line is left out"
+TORN = "ends in a line that is not complete, as a run leaves it that was killed or is still writing: it is left out"
 
 
 class Refusal(Exception):
@@ -72,7 +72,7 @@ class Evaluation:
 
     task: str
     mode: str
-    date: str
+    weights: str  # the file that answered
     scores: list[Score]  # languages, then means; none of perplexity
     perplexity: dict[str, float]  # by language, then "all"
 
@@ -155,7 +155,7 @@ def config_leaves(text: str) -> dict[str, str]:
 
 
 def stage_names(config: dict[str, str]) -> list[str]:
-    names = []
+    names: list[str] = []
     while (name := config.get(f"stages.{len(names)}.name")) is not None:
         names.append(name.strip("'\""))
     return names
@@ -173,8 +173,8 @@ def read_lines(path: pathlib.Path, notes: list[str]) -> Iterator[tuple[str, dict
         where = f"{path}:{number}"
         try:
             value = json.loads(line)
-        except ValueError as error:
-            raise Refusal(f"{where}: not a line of JSON: {error}") from error
+        except json.JSONDecodeError as error:
+            raise Refusal(f"{where}: not a line of JSON: {error.msg} at column {error.colno}") from error
         if not isinstance(value, dict):
             raise Refusal(f"{where}: not a line of metrics: a JSON object is expected")
         yield where, value
@@ -274,7 +274,8 @@ def read_results(path: pathlib.Path, mode: str) -> list[Evaluation]:
     try:
         results = json.loads(path.read_text(encoding="utf-8"))
         language = functools.partial(language_of, path.parent, date)
-        return [read_task(results, task, members, Evaluation(task, mode, date, [], {}), language)
+        weights = results["model_name"]
+        return [read_task(results, task, members, Evaluation(task, mode, weights, [], {}), language)
                 for task, members in results["group_subtasks"].items()]
     except (ValueError, KeyError, TypeError, AttributeError, ZeroDivisionError) as error:
         raise Refusal(f"{path}: not a results file of layalign-eval: {type(error).__name__} {error}") from error

@@ -21,6 +21,7 @@ VARIABLES = {INK: "--ink", MUTED: "--muted", GRID: "--line",
              **{color: f"--{mode}" for mode, color in MODES.items()}}
 WIDTH = 4.2  # inches; in the narrowest column of the page a point of text is a little more than a pixel
 
+matplotlib.rcdefaults()  # whatever the user's matplotlibrc says
 matplotlib.rcParams.update({
     "svg.fonttype": "none", "svg.hashsalt": "layalign", "font.size": 9.5, "font.family": "sans-serif",
     "text.color": INK, "axes.labelcolor": MUTED, "axes.edgecolor": GRID, "axes.titlecolor": MUTED,
@@ -39,7 +40,7 @@ def new_figure(height: float) -> Figure:
 
 
 def inline_svg(figure: Figure, number: int, label: str) -> str:
-    """The figure as an <svg> element. `number` is that of the figure in the page; `label` is read to who cannot see it."""
+    """The figure as an <svg> element. `number`: of the figure in the page. `label`: what a screen reader says."""
     buffer = io.StringIO()
     figure.savefig(buffer, format="svg", metadata=dict.fromkeys(("Creator", "Date", "Format", "Type")))
     text = buffer.getvalue()
