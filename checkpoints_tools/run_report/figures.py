@@ -237,7 +237,7 @@ def gate_unit(runs: Sequence[Run]) -> str:
 
 def mixing(run: Run, fc1: np.ndarray, part: int) -> Figure:
     """fc1 for the keys (part 0) or the values (part 1): encoder layers to the right, LLM layers down."""
-    limit = float(np.abs(fc1).max()) or 1.0
+    limit = float(np.nanmax(np.abs(fc1))) or 1.0
     weights = fc1[part::2]
     rows, columns = weights.shape
     figure = new_figure(1.15 + rows * min(0.3, 6 / rows))

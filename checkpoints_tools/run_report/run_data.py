@@ -228,7 +228,7 @@ def read_weights(run: Run) -> None:
                  if path.parent.name[5:].isdigit()}
         final = folder / "trainables.safetensors"
         if final.is_file():
-            found[stage.length] = final
+            found[max([stage.length, *found])] = final
         for step, path in sorted(found.items()):
             tensors = read_tensors(path, ("gates", "gates.bias", "aligner.fc1.weight"))
             values = tensors.get("gates", tensors.get("gates.bias"))

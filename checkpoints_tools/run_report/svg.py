@@ -51,7 +51,6 @@ def inline_svg(figure: Figure, number: int, label: str) -> str:
     text = re.sub(r"font: (?:\w+ )*?([\d.]+)px [^;\"]*", r"font-size: \1px", text)
     for color, variable in VARIABLES.items():
         text = text.replace(color, f"var({variable})")
-    size = r' width="[^"]*pt" height="[^"]*pt"| height="[^"]*pt" version="[^"]*"| width="[^"]*pt"'
     start, rest = text.split(">", 1)
-    start = re.sub(size, "", start) + f' role="img" aria-label="{html.escape(label)}"'
+    start = re.sub(r' (width|height|version)="[^"]*"', "", start) + f' role="img" aria-label="{html.escape(label)}"'
     return re.sub(r"\n\s*", "\n", f"{start}>{rest}").strip()
