@@ -10,22 +10,23 @@ fail() { printf 'setup: %s\n' "$@" >&2; exit 1; }
 
 usage() {
   cat <<EOF
-Usage: ./launch/setup.sh [--preset release|dev|asan-ubsan] [--no-install] [--for-tests]
+Usage: ./launch/setup.sh [--preset release|dev|asan-ubsan] [--tests] [--no-install]
   --preset NAME   which build: release (build/, the default), dev or asan-ubsan (out/NAME/)
-  --for-tests     with the distribution packages that only tests need (tests/packages.txt)
+  --tests         also what only tests need: tests/packages.txt, tests/requirements.txt
   --no-install    install no distribution packages; if some are missing, say which and exit with 2
 EOF
 }
 
 preset=release
+for_tests=no
 may_install=yes
 package_lists=(launch/packages.txt)
 while [[ $# -gt 0 ]]; do
   case $1 in
     --preset) preset=${2:-}; shift ;;
     --preset=*) preset=${1#*=} ;;
+    --tests) for_tests=yes; package_lists+=(tests/packages.txt) ;;
     --no-install) may_install=no ;;
-    --for-tests) package_lists+=(tests/packages.txt) ;;
     -h | --help) usage; exit 0 ;;
     *) usage >&2; exit 2 ;;
   esac
@@ -141,21 +142,28 @@ find_python() {
 }
 
 venv=$(realpath -ms "${LAYALIGN_VENV:-.venv}")
-stamp=$venv/layalign-requirements.sha256
-wanted=$(sha256sum <requirements.txt)
 if ! "$venv/bin/python" -c 'import pip' 2>/dev/null; then
   python=$(find_python)
   say "making the virtual environment $venv"
   "$python" -m venv --clear "$venv" || fail "python -m venv failed; is $venv writable?"
 fi
-if [[ $(cat "$stamp" 2>/dev/null) != "$wanted" ]]; then
-  say "installing the wheels of requirements.txt (a download of 2 GB: some minutes)"
+
+# Installs FILE, if it has changed since, or one of the MORE that it draws in: install_wheels STAMP SIZE FILE [MORE...]
+install_wheels() {
+  local stamp=$venv/$1 size=$2 file=$3 wanted quiet
+  wanted=$(cat "${@:3}" | sha256sum)
+  [[ $(cat "$stamp" 2>/dev/null) != "$wanted" ]] || return 0
+  say "installing the wheels of $file (a download of $size)"
   quiet=(--quiet)
   [[ -t 1 ]] && quiet=()
-  "$venv/bin/python" -m pip install "${quiet[@]}" --disable-pip-version-check --no-compile -r requirements.txt ||
+  "$venv/bin/python" -m pip install "${quiet[@]}" --disable-pip-version-check --no-compile -r "$file" ||
     fail "pip failed, its messages are above. It needs the network, 6 GB in $venv and 3 GB in ${TMPDIR:-/tmp}" \
       "(a larger folder for the latter: TMPDIR=/folder $0)."
   printf '%s\n' "$wanted" >"$stamp"
+}
+install_wheels layalign-requirements.sha256 "2 GB: some minutes" requirements.txt
+if [[ $for_tests == yes ]]; then
+  install_wheels layalign-test-requirements.sha256 "60 MB" tests/requirements.txt checkpoints_tools/requirements.txt
 fi
 say "Python wheels: all there"
 

@@ -3,5 +3,5 @@
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
-./launch/setup.sh --for-tests
+./launch/setup.sh --tests
 exec ctest --preset release --output-on-failure --no-tests=error --parallel "$(nproc)" "$@"

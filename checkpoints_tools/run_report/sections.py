@@ -1,0 +1,282 @@
+"""What the page says: a function a section, in their order."""
+
+from __future__ import annotations
+
+import functools
+import math
+from typing import Any, Callable, Sequence
+
+import numpy as np
+
+from run_report import figures
+from run_report.page import Page, card, digits, duration, escaped, interval, named, size, table
+from run_report.run_data import Evaluation, Run, Stage
+from run_report.svg import VARIABLES
+
+MODE_MEANINGS = {"llm": "the frozen LLM alone", "mapping": "mapping, without the aligner",
+                 "layalign": "LayAlign, all that was trained"}
+BORDERS = {"-": "solid", "--": "dashed", ":": "dotted", "-.": "double"}
+SMOOTHED = "Pale: single steps. Strong: the mean over a twentieth of the stage's steps around each."
+LATER_STAGE = "A dashed upright line: a later stage begins."
+MEANS = ("low-resource", "high-resource", "average")
+Line = dict[str, Any]  # of evaluations.jsonl
+
+
+def report(runs: Sequence[Run], title: str) -> str:
+    """The page's text."""
+    page = Page(runs, title)
+    for write in (overview, training, held_out, accuracy, gates, mixing, cost, config):
+        write(page)
+    return page.text()
+
+
+def each_stage(runs: Sequence[Run]) -> list[tuple[int, str]]:
+    """Number and title of every stage that any of the runs has; stages of one number share a figure."""
+    titles: dict[int, dict[str, None]] = {}
+    for run in runs:
+        for stage in run.stages:
+            titles.setdefault(stage.number, {})[stage.name] = None
+    return [(number, f"Stage {number}, {' / '.join(names)}") for number, names in sorted(titles.items())]
+
+
+def row(name: str, runs: Sequence[Run], cell: Callable[[Run], str]) -> list[str]:
+    return [name] + [cell(run) for run in runs]
+
+
+def overview(page: Page) -> None:
+    if len(page.runs) > 1:
+        page.add(legend_of_runs(page.runs))
+    notes = [named(page.runs, run, note) for run in page.runs for note in run.notes]
+    if notes:
+        page.add('<ul class="notes">' + "".join(f"<li>{escaped(note)}</li>" for note in notes) + "</ul>")
+    page.section("Overview")
+    rows = [row("state", page.runs, lambda run: "finished" if run.finished else "not finished"),
+            row("training time", page.runs, lambda run: duration(total(run, "step_s")))]
+    for number, title in each_stage(page.runs):
+        for name, cell in (("steps", steps_cell), ("loss, first → last", loss_cell), ("lowest perplexity", best_cell)):
+            rows.append(row(f"{title}: {name}", page.runs, functools.partial(of_stage, number, cell)))
+    rows += [row("LLM tokens a second, median", page.runs, speed_cell),
+             row("peak memory of a rank", page.runs, memory_cell)]
+    scored = dict.fromkeys((entry.task, entry.mode) for run in page.runs for entry in run.evaluations if entry.scores)
+    rows += [row(f"{task} accuracy, {mode}, percent", page.runs, functools.partial(mean_cell, task, mode))
+             for task, mode in scored]
+    page.add(table([""] + [run.label for run in page.runs], rows))
+
+
+def legend_of_runs(runs: Sequence[Run]) -> str:
+    items = ""
+    for index, run in enumerate(runs):
+        swatch = f'<i style="border-top-style: {BORDERS[figures.dashes(index)]}"></i>'
+        items += f'<li style="color: var({VARIABLES[figures.color(index)]})">{swatch}{escaped(run.label)}</li>'
+    return f'<ul class="legend" aria-label="Runs">{items}</ul>'
+
+
+def all_steps(run: Run, key: str) -> np.ndarray:
+    return np.concatenate([stage.steps[key] for stage in run.stages] or [np.empty(0)])
+
+
+def total(run: Run, key: str) -> float:
+    return float(np.nansum(all_steps(run, key)))
+
+
+def of_stage(number: int, cell: Callable[[Stage], str], run: Run) -> str:
+    stage = next((stage for stage in run.stages if stage.number == number), None)
+    return cell(stage) if stage and stage.length else "–"
+
+
+def steps_cell(stage: Stage) -> str:
+    return str(stage.length)
+
+
+def loss_cell(stage: Stage) -> str:
+    return f"{digits(stage.steps['loss'][0])} → {digits(stage.steps['loss'][-1])}"
+
+
+def best_cell(stage: Stage) -> str:
+    found = [(line["perplexity"], line["step"]) for line in stage.evaluations if math.isfinite(line["perplexity"])]
+    return f"{digits(min(found)[0])} <small>at step {min(found)[1]:.0f}</small>" if found else "–"
+
+
+def speed_cell(run: Run) -> str:
+    values = all_steps(run, "tokens_per_s")
+    return f"{np.nanmedian(values):,.0f}" if values.size else "–"
+
+
+def memory_cell(run: Run) -> str:
+    values = all_steps(run, "peak_memory_bytes")
+    return size(float(values.max())) if values.size else "–"
+
+
+def mean_cell(task: str, mode: str, run: Run) -> str:
+    found = [entry.scores[-1] for entry in run.evaluations if (entry.task, entry.mode) == (task, mode) and entry.scores]
+    return interval(found[0]) if found else "–"
+
+
+def training(page: Page) -> None:
+    page.section("Loss and learning rate")
+    parts = []
+    for number, title in each_stage(page.runs):
+        found = [stage for _, _, stage in figures.stages(page.runs, number) if stage.length]
+        if found:
+            dots = " Dots: held-out samples." if any(stage.evaluations for stage in found) else ""
+            parts.append(page.figure(figures.loss(page.runs, number), f"{title}: loss", SMOOTHED + dots))
+    if not parts:
+        page.missing("No step has been done, or metrics.jsonl is not there.")
+        return
+    parts.append(page.figure(figures.learning_rate(page.runs), "Learning rate",
+                             f"What each update was made with. {LATER_STAGE}"))
+    page.grid(parts)
+
+
+def held_out(page: Page) -> None:
+    page.section("Held-out perplexity")
+    alone = len(page.runs) == 1
+    drawn = {}
+    for number, title in each_stage(page.runs):
+        if figures.languages(page.runs, number):
+            grey = " Grey: all languages together." if alone else ""
+            drawn[number] = page.figure(figures.perplexity(page.runs, number), f"{title}: perplexity by language",
+                                        f"A cell a language, all to one scale; lower is better.{grey}")
+    if not drawn:
+        page.missing("No held-out evaluation has been made, or evaluations.jsonl is not there.")
+    elif alone:
+        columns = [(f"stage {number}", page.runs[0].stages[number - 1].evaluations) for number in drawn]
+        page.grid([*drawn.values(), perplexity_table("Perplexity, first → last evaluation", columns, 0, -1)])
+    for number in [] if alone else drawn:
+        columns = [(run.label, stage.evaluations) for _, run, stage in figures.stages(page.runs, number)]
+        page.grid([drawn[number], perplexity_table(f"Stage {number}: perplexity, last evaluation", columns, -1)])
+
+
+def perplexity_table(title: str, columns: Sequence[tuple[str, list[Line]]], *shown: int) -> str:
+    """A column for each list of evaluations. `shown`: which of the list stand in it."""
+    languages = dict.fromkeys(name for _, lines in columns for line in lines for name in line["language_perplexity"])
+
+    def cell(lines: Sequence[Line], value: Callable[[Line], float | None]) -> str:
+        found = dict.fromkeys(value(lines[index]) for index in shown if lines)
+        return " → ".join(digits(number) for number in found if number is not None) or "–"
+
+    rows = [[language] + [cell(lines, lambda line: line["language_perplexity"].get(language)) for _, lines in columns]
+            for language in languages]
+    rows.append(["all"] + [cell(lines, lambda line: line["perplexity"]) for _, lines in columns])
+    return card(title, table(["language"] + [name for name, _ in columns], rows, means=["all"]))
+
+
+def accuracy(page: Page) -> None:
+    page.section("Accuracy")
+    modes = figures.modes_of([entry for run in page.runs for entry in run.evaluations if entry.scores])
+    if modes:
+        items = "".join(f'<li><i class="bar" style="color: var(--{mode})"></i>{MODE_MEANINGS[mode]}</li>'
+                        for mode in modes)
+        page.add(f'<ul class="legend" aria-label="Ways to answer">{items}</ul>')
+    else:
+        page.missing("No benchmark of layalign-eval lies in the folder evaluation/ of the run.")
+    for run in page.runs:
+        if run.evaluations:
+            page.grid(evaluated(page, run))
+    tasks = dict.fromkeys(line["task"] for run in page.runs for stage in run.stages for line in stage.benchmarks)
+    if tasks:
+        page.grid([page.figure(figures.benchmark(page.runs, task), f"{task} accuracy while training",
+                               f"Of the questions that eval.limit allows. {LATER_STAGE}") for task in tasks])
+
+
+def evaluated(page: Page, run: Run) -> list[str]:
+    """Figures and tables of what layalign-eval found; a task has one scale in all runs."""
+    parts = []
+    for task in dict.fromkeys(entry.task for entry in run.evaluations if entry.scores):
+        found = [entry for entry in run.evaluations if entry.task == task]
+        highest = max(score.high for other in page.runs for entry in other.evaluations if entry.task == task
+                      for score in entry.scores)
+        caption = ("Bars: the share of right answers. Thin lines: Wilson's 95 % interval; that of a mean takes the "
+                   f"languages as independent. {questions(found)} Weights: {found[-1].weights}.")
+        parts += [page.figure(figures.scores(found, highest), named(page.runs, run, f"{task} accuracy"), caption),
+                  score_card(named(page.runs, run, f"{task} accuracy, percent"), found)]
+    if held := [entry for entry in run.evaluations if entry.perplexity]:
+        rows = [[name] + [digits(entry.perplexity.get(name, math.nan)) for entry in held]
+                for name in held[0].perplexity]
+        head = ["language"] + [entry.mode for entry in held]
+        title = named(page.runs, run, "held-out perplexity of layalign-eval")
+        parts.append(card(title, table(head, rows, means=["all"])))
+    return parts
+
+
+def questions(found: Sequence[Evaluation]) -> str:
+    counts = [entry.samples for evaluation in found for entry in evaluation.scores if entry.name not in MEANS]
+    low, high = min(counts), max(counts)
+    return f"{low} questions a language." if low == high else f"{low} to {high} questions a language."
+
+
+def score_card(title: str, found: Sequence[Evaluation]) -> str:
+    names = dict.fromkeys(entry.name for evaluation in found for entry in evaluation.scores)
+    by_mode = [{entry.name: interval(entry) for entry in evaluation.scores} for evaluation in found]
+    rows = [[name] + [cells.get(name, "–") for cells in by_mode] for name in names]
+    return card(title, table(["language"] + [evaluation.mode for evaluation in found], rows, means=MEANS))
+
+
+def gates(page: Page) -> None:
+    page.section("Gates", "A layer's gate scales what its fusion adds to the frozen self-attention: at 0 the layer is "
+                          "the LLM's own. A dynamic gate is a function of the hidden state; its bias is drawn.")
+    counts = sorted({len(run.gates) for run in page.runs})
+    if counts == [0]:
+        page.missing("No checkpoint is there yet, or the run trains no gates.")
+        return
+    page.grid([page.figure(figures.gates(page.runs), "Gates of the LLM's layers",
+                           "A cell a layer, all to one scale. Dots: what was read from checkpoints and the ends of "
+                           f"stages ({' and '.join(map(str, counts))} of them); checkpoint.keep says how many stay. "
+                           f"{LATER_STAGE}"),
+               page.figure(figures.last_gates(page.runs), "Newest gates over the LLM's depth",
+                           "The last point of each cell beside it, layer by layer.")])
+
+
+def mixing(page: Page) -> None:
+    page.section("Which encoder layer feeds which LLM layer",
+                 "fc1 mixes the states of the encoder's layers into a key state and a value state for each LLM layer: "
+                 "a row of weights each, followed by ReLU and fc2. Blue adds a layer's state, brown takes it off. The "
+                 "states of different layers differ in size, so a weight is not yet a share.")
+    for run in page.runs:
+        if run.fc1 is None:
+            kind = run.config.get("model.aligner", "layer_wise")
+            layer_wise = kind == "layer_wise"
+            why = "no checkpoint is there yet" if layer_wise else f"model.aligner is {kind}, which has no fc1"
+            page.missing(named(page.runs, run, f"{why}."))
+            continue
+        caption = f"Weights of {run.weights}; keys and values have one scale of colours.{counted(run, run.fc1)}"
+        titles = [named(page.runs, run, f"fc1 for the {name}") for name in ("keys", "values")]
+        page.grid([page.figure(figures.mixing(run, run.fc1, part), title, caption) for part, title in enumerate(titles)])
+
+
+def counted(run: Run, fc1: np.ndarray) -> str:
+    """What '#1' means, where the layers' numbers are not known."""
+    rows, columns = fc1.shape
+    names = run.layer_names("encoder_layers", columns) + run.layer_names("language_layers", rows // 2)
+    return " #1 is the first of the layers that the config names." if "#1" in names else ""
+
+
+def cost(page: Page) -> None:
+    page.section("Throughput and memory")
+    if not any(stage.length for run in page.runs for stage in run.stages):
+        page.missing("No step has been done, or metrics.jsonl is not there.")
+        return
+    page.grid([page.figure(figures.speed(page.runs), "Throughput",
+                           f"LLM tokens of the global batch a second, over all ranks. {SMOOTHED}"),
+               page.figure(figures.memory(page.runs), "Memory",
+                           "The most that the fullest rank has held up to each step: of a GPU's memory, or without one "
+                           "of the machine's.")])
+
+
+def config(page: Page) -> None:
+    page.section("Config")
+    if len(page.runs) > 1:
+        keys = dict.fromkeys(key for run in page.runs for key in run.config if key != "output")
+        rows = [row(key, page.runs, functools.partial(value_cell, key)) for key in keys
+                if len({run.config.get(key) for run in page.runs}) > 1]
+        if rows:
+            page.add(table(["key"] + [run.label for run in page.runs], rows, "Keys that differ"))
+        else:
+            page.missing("All runs have the same config.")
+    for run in page.runs:
+        page.add(f"<details><summary>Every key of {escaped(run.label)}, as the run used it</summary>"
+                 f"<pre>{escaped(run.config_text)}</pre></details>")
+
+
+def value_cell(key: str, run: Run) -> str:
+    return f'<span class="text">{escaped(run.config.get(key, "–"))}</span>'
