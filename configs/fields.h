@@ -200,6 +200,10 @@ void visit_fields(S& s, auto&& visit) {
               "tokens: mean over the label tokens of the global batch; micro_batch: mean of the micro batches' means.",
               {.choices = kLossNormalizations}},
         s.loss_normalization);
+  visit(Field{"skip_nonfinite",
+              "Steps of a stage that may be skipped, with a warning, because loss or gradient is not finite; one more ends the run.",
+              kFromZero},
+        s.skip_nonfinite);
 }
 
 template <MaybeConst<ScheduleConfig> S>
@@ -215,7 +219,8 @@ template <MaybeConst<CheckpointConfig> S>
 void visit_fields(S& s, auto&& visit) {
   visit(Field{"every", "Steps between two checkpoints.", kFromOne}, s.every);
   visit(Field{"every_minutes", "Minutes after which one is made besides. null: only by steps.", kPositive}, s.every_minutes);
-  visit(Field{"keep", "Newest checkpoints that are kept.", kFromOne}, s.keep);
+  visit(Field{"keep", "Newest checkpoints of a stage that are kept.", kFromOne}, s.keep);
+  visit(Field{"keep_every", "Those whose step is a multiple of this are kept besides. null: none.", kFromOne}, s.keep_every);
 }
 
 template <MaybeConst<EvalConfig> S>

@@ -108,6 +108,7 @@ struct OptimizerConfig {
   double weight_decay = 3e-7;
   double clip_norm = 1.0;
   std::string loss_normalization = "tokens";
+  int64_t skip_nonfinite = 0;
 };
 
 /// The learning rate over the steps of a stage.
@@ -121,6 +122,7 @@ struct CheckpointConfig {
   int64_t every = 200;
   std::optional<double> every_minutes;
   int64_t keep = 3;
+  std::optional<int64_t> keep_every;
 };
 
 /// How often the run reports.

@@ -12,6 +12,7 @@
 #include "launch/start.h"
 #include "launch/threads.h"
 #include "launch/watched.h"
+#include "trainer/checkpoint_place.h"
 #include "trainer/data_check.h"
 #include "trainer/error.h"
 #include "trainer/experiment.h"
@@ -24,12 +25,16 @@
 namespace layalign::launch {
 namespace {
 
+constexpr const char* kResumeAuto = "auto";
+constexpr const char* kResumeNever = "never";
+
 struct Arguments {
   std::string config;
   std::vector<std::string> overrides;
   bool dry_run = false;
   bool check_data = false;
   bool help_config = false;
+  std::string resume = kResumeAuto;
   int world = 0;  // of a dry run; 0: the ranks that are there
 };
 
@@ -44,6 +49,7 @@ class TrainCommand {
     const int64_t threads = set_up_threads(*process_, config_.parallel.threads);
     if (arguments_.dry_run) return dry_run();
     if (arguments_.check_data) return check_data();
+    together([&] { check_resume(); });
     with_watchdog(process_, config_.watchdog, [&](dist::Watchdog& watchdog) { train(watchdog, threads); });
   }
 
@@ -89,7 +95,14 @@ class TrainCommand {
       if (process_->world_rank() != 0) return;
       std::vector<std::string> changed;
       const trainer::RunFolder folder(config_.output, config_.stages);
-      finished = trainer::inspect_run(folder, config_, &changed) == trainer::RunState::kFinished;
+      const auto state = trainer::inspect_run(folder, config_, &changed);
+      if (state != trainer::RunState::kFresh && arguments_.resume == kResumeNever) {
+        throw configs::ConfigError("--resume never: " + config_.output + " holds a run already; choose another `output`, or remove it");
+      }
+      if (state == trainer::RunState::kFresh && begins_elsewhere()) {
+        trainer::require_resumable(trainer::CheckpointPlace(arguments_.resume).run(), config_, &changed);
+      }
+      finished = state == trainer::RunState::kFinished;
       if (!tell_changes) changed.clear();
       for (const auto& difference : changed) trainer::log_info("changed since the run began: " + difference);
       if (finished) {
@@ -97,6 +110,22 @@ class TrainCommand {
       }
     });
     return process_->broadcast(finished ? "finished" : "", 0) == "finished";
+  }
+
+  /// Whether a fresh run goes on from a checkpoint of another one.
+  bool begins_elsewhere() const { return arguments_.resume != kResumeAuto && arguments_.resume != kResumeNever; }
+
+  /// Refuses a --resume that is no training checkpoint in a run.
+  void check_resume() const {
+    if (!begins_elsewhere()) return;
+    const trainer::CheckpointPlace place(arguments_.resume);
+    if (place.kind() == trainer::PlaceKind::kCheckpoint && !place.run().empty()) {
+      if (!std::filesystem::exists(config_.output) || !std::filesystem::equivalent(place.run(), config_.output)) return;
+      throw configs::ConfigError("--resume " + arguments_.resume + ": lies in `output` itself, where a run goes on from its newest "
+                                 "checkpoint; choose another `output` to go on from an earlier one");
+    }
+    throw configs::ConfigError("--resume " + arguments_.resume + ": is " + trainer::describe(place.kind()) +
+                               "; expected auto, never, or a training checkpoint in its run, such as runs/mine/1-translation/step-00000200");
   }
 
   void run_stages(int64_t threads) {
@@ -109,7 +138,7 @@ class TrainCommand {
       if (grid_.world_rank == 0) lock.emplace(folder);
     });
     if (is_finished(/*tell_changes=*/false)) return;  // looked at again: until now another run could write here
-    training.find_checkpoint();
+    training.find_checkpoint(begins_elsewhere() ? arguments_.resume : "");
     together([&] {
       if (grid_.world_rank == 0) trainer::begin_run(folder, config_);
     });
@@ -140,6 +169,10 @@ int main(int argc, char** argv) {
   app.add_flag("--dry-run", arguments.dry_run, "prints the resolved config and the plan of the run, and trains nothing");
   app.add_flag("--check-data", arguments.check_data,
                "reads all corpora and benchmarks of the config, prints what is in them and trains nothing");
+  app.add_option("--resume", arguments.resume,
+                 "auto (the default): go on where `output` was left, or begin; never: only begin, in an output that is empty; CHECKPOINT: "
+                 "like auto, but begin at that training checkpoint of another run")
+      ->take_last();
   app.add_option("--world", arguments.world, "number of ranks that a dry run plans for")->take_last()->check(CLI::PositiveNumber);
   app.add_flag("--help-config", arguments.help_config, "prints every key of the config with its meaning and default");
   try {

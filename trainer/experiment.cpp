@@ -4,6 +4,8 @@
 #include <numeric>
 #include <set>
 
+#include "checkpoints_tools/hash.h"
+#include "checkpoints_tools/mapped_file.h"
 #include "configs/error.h"
 #include "configs/paths.h"
 #include "configs/reader.h"
@@ -81,6 +83,12 @@ int64_t longest_sequence(const configs::StageConfig& stage) {
   return 2 + stage.max_source_tokens + stage.max_target_tokens * (stage.prompt ? 2 : 1) - 1;
 }
 
+/// Of the file that runs here: nodes may hold builds of their own.
+std::string program_hash() {
+  const checkpoints_tools::MappedFile program("/proc/self/exe");
+  return checkpoints_tools::xxh3_hex(program.bytes());
+}
+
 }  // namespace
 
 std::vector<int64_t> resolve_layers(const configs::LayerList& layers, int64_t count, int64_t all, const std::string& key) {
@@ -101,7 +109,7 @@ std::vector<int64_t> resolve_layers(const configs::LayerList& layers, int64_t co
 }
 
 std::vector<std::pair<std::string, std::string>> Experiment::agreement() const {
-  std::vector<std::pair<std::string, std::string>> topics = {{"config", configs::to_yaml(config)}};
+  std::vector<std::pair<std::string, std::string>> topics = {{"program", program_hash()}, {"config", configs::to_yaml(config)}};
   for (const auto& folder : {encoder_folder, llm_folder}) {
     const auto path = folder / "config.json";
     topics.emplace_back(path.string(), configs::read_text_file(path.string()));

@@ -61,24 +61,7 @@ RunState inspect_existing(const RunFolder& folder, const configs::RunConfig& con
     check_nothing_foreign(folder);
     return RunState::kFresh;
   }
-  configs::RunConfig before;
-  try {
-    before = configs::load_config(folder.config());
-  } catch (const configs::ConfigError& error) {
-    throw configs::ConfigError("output: the run in " + folder.output().string() +
-                               " has a config that cannot be compared" + kWayOut + ":\n" + error.what());
-  }
-  std::string refused;
-  for (const std::string& difference : configs::differences(before, config)) {
-    if (!is_harmless(difference)) {
-      refused += "\n  " + difference;
-    } else if (changed != nullptr) {
-      changed->push_back(difference);
-    }
-  }
-  if (!refused.empty())
-    throw configs::ConfigError("output: " + folder.output().string() +
-                               " holds a run with another config (there != here)" + kWayOut + ":" + refused);
+  require_resumable(folder.output(), config, changed);
   return fs::exists(folder.summary()) ? RunState::kFinished : RunState::kResume;
 }
 
@@ -118,6 +101,28 @@ int64_t stage_number(const std::string& folder_name) {
   const char* const begin = folder_name.data();
   const auto [end, error] = std::from_chars(begin, begin + folder_name.size(), number);
   return error == std::errc() && number > 0 && std::string_view(end).starts_with('-') ? number : 0;
+}
+
+void require_resumable(const fs::path& output, const configs::RunConfig& config, std::vector<std::string>* changed) {
+  configs::RunConfig before;
+  try {
+    before = configs::load_config(output / RunFolder::kConfig);
+  } catch (const configs::ConfigError& error) {
+    throw configs::ConfigError("output: the run in " + output.string() + " has a config that cannot be compared" + kWayOut + ":\n" +
+                               error.what());
+  }
+  std::string refused;
+  for (const std::string& difference : configs::differences(before, config)) {
+    if (!is_harmless(difference)) {
+      refused += "\n  " + difference;
+    } else if (changed != nullptr) {
+      changed->push_back(difference);
+    }
+  }
+  if (!refused.empty()) {
+    throw configs::ConfigError("output: " + output.string() + " holds a run with another config (there != here)" + kWayOut + ":" +
+                               refused);
+  }
 }
 
 RunState inspect_run(const RunFolder& folder, const configs::RunConfig& config, std::vector<std::string>* changed) {

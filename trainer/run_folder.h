@@ -66,6 +66,10 @@ enum class RunState {
 /// are no run: a run never writes among foreign files.
 RunState inspect_run(const RunFolder& folder, const configs::RunConfig& config, std::vector<std::string>* changed);
 
+/// Compares the config of the run in `output` with `config`, as inspect_run does. Errors: ConfigError, where they differ in what a
+/// resume must not change, or the run has no config.
+void require_resumable(const std::filesystem::path& output, const configs::RunConfig& config, std::vector<std::string>* changed);
+
 /// The right to write into a run folder, until the object or the process ends. For one rank of the run.
 class RunLock {
  public:

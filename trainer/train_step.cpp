@@ -75,7 +75,7 @@ StepResult TrainStep::run(std::span<const data::Sample> samples, int64_t micro_b
   reduce(loss_sum / static_cast<double>(result.label_tokens), requests, &result);
   auto values = models_.trainables.gradients().narrow(0, 0, models_.trainables.size());
   result.grad_norm = clip_gradient(values, config_.clip_norm);
-  if (!std::isfinite(result.loss) || !std::isfinite(result.grad_norm)) diverged(samples, mine, number, result);
+  if (!std::isfinite(result.loss) || !std::isfinite(result.grad_norm)) diverged(samples, mine, result);
   optimizer_.step(values, lr, number);
   return result;
 }
@@ -106,8 +106,7 @@ void TrainStep::reduce(double loss, const StepRequests& requests, StepResult* re
   result->peak_memory_bytes = static_cast<int64_t>(riders.narrow(0, 3, grid_.world_size).max().item<double>());
 }
 
-void TrainStep::diverged(std::span<const data::Sample> samples, const std::vector<int64_t>& mine, int64_t number,
-                         const StepResult& result) {
+void TrainStep::diverged(std::span<const data::Sample> samples, const std::vector<int64_t>& mine, const StepResult& result) {
   // Nothing has been updated: each rank goes through its samples again, one by one, and looks for those to blame.
   std::string found;
   for_each_micro_batch(samples, mine, 1, [&](const std::vector<data::Sample>& one) {
@@ -118,7 +117,7 @@ void TrainStep::diverged(std::span<const data::Sample> samples, const std::vecto
     found += "\n  " + one[0].origin + (std::isfinite(loss) ? ": gradient is not finite" : ": loss is " + std::to_string(loss));
   });
   const auto reports = grid_.process ? grid_.process->all_gather(found) : std::vector<std::string>{found};
-  std::string message = "step " + std::to_string(number) + ": loss " + std::to_string(result.loss) + ", gradient norm " +
+  std::string message = "loss " + std::to_string(result.loss) + ", gradient norm " +
                         std::to_string(result.grad_norm) + "; this step updated and saved nothing.";
   const bool is_one_to_blame = std::any_of(reports.begin(), reports.end(), [](const auto& report) { return !report.empty(); });
   if (!is_one_to_blame) message += "\nEach sample alone is finite on every rank: it is their sum that is not.";

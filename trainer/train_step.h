@@ -58,7 +58,7 @@ class TrainStep {
 
   /// `samples`: the whole global batch, the same on every rank. `number` counts updates from 1.
   /// Collectives: those of the micro-batches on tp; one all-reduce of the flat gradient on world.
-  /// Errors: DivergedError on every rank, before the update, naming step, rank and samples.
+  /// Errors: DivergedError on every rank, before the update, naming rank and samples.
   StepResult run(std::span<const data::Sample> samples, int64_t micro_batch, double lr, int64_t number,
                  const StepRequests& requests = {});
 
@@ -71,8 +71,7 @@ class TrainStep {
  private:
   double run_micro_batch(std::span<const data::Sample> samples, double scale);
   void reduce(double loss, const StepRequests& requests, StepResult* result);
-  [[noreturn]] void diverged(std::span<const data::Sample> samples, const std::vector<int64_t>& mine, int64_t number,
-                             const StepResult& result);
+  [[noreturn]] void diverged(std::span<const data::Sample> samples, const std::vector<int64_t>& mine, const StepResult& result);
 
   const dist::ProcessGrid& grid_;
   configs::OptimizerConfig config_;

@@ -61,9 +61,9 @@ void Training::initialise() {
   share(trainables_->masters(), values);
 }
 
-void Training::find_checkpoint() {
+void Training::find_checkpoint(const std::filesystem::path& begin_at) {
   together_([&] {
-    if (is_first()) found_ = find_state();
+    if (is_first()) found_ = find_state(begin_at);
   });
 }
 
@@ -82,6 +82,7 @@ void Training::restore() {
     if (state->accuracy_rule == accuracy_rule(experiment_.config.eval)) best_accuracy_ = state->best_accuracy;
     elapsed_before_s_ = state->elapsed_s;
     evaluation_due_ = state->evaluation_due;
+    skipped_steps_ = state->skipped_steps;
   }
   share_position();
   choose_cache(state ? state->cache_choice : "");
@@ -111,10 +112,14 @@ void Training::choose_cache(const std::string& stored) {
   cache_choice_.emplace(*models_.cache, grid_.process.get(), grid_.process ? grid_.process->broadcast(stored, 0) : stored);
 }
 
-std::optional<TrainingState> Training::find_state() const {
+std::optional<TrainingState> Training::find_state(const std::filesystem::path& begin_at) const {
   std::vector<std::string> warnings;
   auto state = newest_training_state(folder_.stages(), &warnings);
   for (const auto& warning : warnings) log_warn(warning);
+  if (!state && !begin_at.empty()) {
+    state = load_training_state(begin_at);
+    log_info("this run begins at " + begin_at.string());
+  }
   if (!state) return state;
   if (state->layout != trainables_->layout() || !is_of_this_encoder(*state) ||
       state->llm_fingerprint != models_.llm->fingerprint()) {
@@ -157,7 +162,7 @@ bool Training::is_of_this_encoder(const TrainingState& state) const {
 void Training::share_position() {
   if (!grid_.process) return;
   const auto mine = nlohmann::json{stage_index_, steps_done_, std::isfinite(best_perplexity_) ? best_perplexity_ : -1.0,
-                                   elapsed_before_s_, best_accuracy_, evaluation_due_};
+                                   elapsed_before_s_, best_accuracy_, evaluation_due_, skipped_steps_};
   const auto shared = nlohmann::json::parse(grid_.process->broadcast(mine.dump(), 0));
   stage_index_ = shared[0].get<int64_t>();
   steps_done_ = shared[1].get<int64_t>();
@@ -165,6 +170,7 @@ void Training::share_position() {
   elapsed_before_s_ = shared[3].get<double>();
   best_accuracy_ = shared[4].get<double>();
   evaluation_due_ = shared[5].get<bool>();
+  skipped_steps_ = shared[6].get<int64_t>();
 }
 
 void Training::share(const at::Tensor& target, const at::Tensor& value) const {
@@ -193,6 +199,7 @@ void Training::run_stage(const PreparedStage& stage) {
     step_->optimizer().reset();
     best_perplexity_ = std::numeric_limits<double>::infinity();
     best_accuracy_ = -1;
+    skipped_steps_ = 0;
   }
   std::optional<Progress> progress;
   if (is_first()) {
@@ -202,6 +209,7 @@ void Training::run_stage(const PreparedStage& stage) {
   if (std::exchange(evaluation_due_, false) && !evaluate(stage, due_evaluations(stage))) stop(stage, /*evaluation_due=*/true);
   while (steps_done_ < stage.total_steps) {
     grid_.enter(dist::Section::kStep, steps_done_ + 1);
+    writer_.check();
     const auto metrics = train_step(stage);
     ++steps_done_;
     const bool last = steps_done_ == stage.total_steps;
@@ -217,6 +225,7 @@ void Training::run_stage(const PreparedStage& stage) {
     if (last || asked_.save || steps_done_ % config.checkpoint.every == 0) save();
   }
   grid_.enter(dist::Section::kSave, steps_done_);
+  writer_.wait();
   if (is_first()) {
     progress->finish();
     save_trainables(folder_.trainables(stage_index_), trainables_->layout(), trainables_->masters());
@@ -244,7 +253,7 @@ StepMetrics Training::train_step(const PreparedStage& stage) {
   if (steps_done_ + 1 < stage.total_steps) next_samples_ = announced_samples(stage, steps_done_ + 1);
   StepMetrics metrics;
   metrics.lr = learning_rate(config.schedule, stage.config.lr, steps_done_, stage.total_steps);
-  const auto result = named_step(stage, samples, metrics.lr);
+  const auto result = try_step(stage, samples, metrics.lr);
   asked_ = result.requests;
   metrics.stage = stage.config.name;
   metrics.stage_index = stage_index_;
@@ -261,11 +270,18 @@ StepMetrics Training::train_step(const PreparedStage& stage) {
   return metrics;
 }
 
-StepResult Training::named_step(const PreparedStage& stage, const std::vector<data::Sample>& samples, double lr) {
+StepResult Training::try_step(const PreparedStage& stage, const std::vector<data::Sample>& samples, double lr) {
   try {
-    return step_->run(samples, stage.config.micro_batch, lr, steps_done_ + 1, requests());
-  } catch (const DivergedError& error) {
-    throw DivergedError("stage " + stage.config.name + ", " + error.what());
+    return step_->run(samples, stage.config.micro_batch, lr, steps_done_ + 1 - skipped_steps_, requests());
+  } catch (const DivergedError& error) {  // every rank throws it alike
+    const std::string place = "stage " + stage.config.name + ", step " + std::to_string(steps_done_ + 1) + ": ";
+    const int64_t allowed = experiment_.config.optimizer.skip_nonfinite;
+    if (skipped_steps_ >= allowed) throw DivergedError(place + error.what());
+    ++skipped_steps_;
+    log_warn(place + "skipped (" + std::to_string(skipped_steps_) + " of at most " + std::to_string(allowed) +
+             ", optimizer.skip_nonfinite): " + error.what());
+    constexpr double kNone = std::numeric_limits<double>::quiet_NaN();
+    return {.loss = kNone, .grad_norm = kNone};
   }
 }
 
@@ -296,6 +312,7 @@ StepRequests Training::requests() const {
 
 void Training::stop(const PreparedStage& stage, bool evaluation_due) {
   if (!saved_ || *saved_ != std::tuple(stage_index_, steps_done_, evaluation_due)) save(evaluation_due);
+  writer_.wait();
   throw StoppedError("stopped (" + agreed_reason_to_stop() + ") after step " + std::to_string(steps_done_) + " of " +
                      std::to_string(stage.total_steps) + " of stage " + stage.config.name + "; everything is saved in " +
                      folder_.output().string() + ", the same command goes on from there");
@@ -328,6 +345,7 @@ void Training::save_state(bool evaluation_due) {
   state.accuracy_rule = accuracy_rule(experiment_.config.eval);
   if (cache_choice_) state.cache_choice = cache_choice_->choice();
   state.evaluation_due = evaluation_due;
+  state.skipped_steps = skipped_steps_;
   state.masters = trainables_->masters();
   state.exp_avg = step_->optimizer().exp_avg();
   state.exp_avg_sq = step_->optimizer().exp_avg_sq();
@@ -342,7 +360,8 @@ void Training::save_state(bool evaluation_due) {
   state.world_size = grid_.world_size;
   state.tp_size = grid_.tp_size;
   state.threads = threads_;
-  save_training_state(folder_.stages()[stage_index_], state, experiment_.config.checkpoint.keep);
+  const auto& checkpoint = experiment_.config.checkpoint;
+  writer_.start(folder_.stages()[stage_index_], std::move(state), {checkpoint.keep, checkpoint.keep_every});
 }
 
 void Training::check_trainables() const {

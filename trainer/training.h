@@ -10,6 +10,7 @@
 #include "model/layalign.h"
 #include "model/trainables.h"
 #include "trainer/cache_choice.h"
+#include "trainer/checkpoint_writer.h"
 #include "trainer/evaluate.h"
 #include "trainer/experiment.h"
 #include "trainer/frozen_models.h"
@@ -31,9 +32,10 @@ class Training {
   /// Errors: those of the models and of `Together`.
   void load();
 
-  /// Looks for the newest checkpoint that is whole. Writes nothing.
-  /// Errors: ConfigError for one that was made with other weights, tokenizers or corpora.
-  void find_checkpoint();
+  /// Looks for the newest checkpoint of the run that is whole; where it has none, takes `begin_at`, a checkpoint of another run, or
+  /// the start (empty). Writes nothing.
+  /// Errors: ConfigError for one that was made with other weights, tokenizers or corpora, CheckpointError for a damaged `begin_at`.
+  void find_checkpoint(const std::filesystem::path& begin_at);
 
   /// Opens the metrics of the run folder, which has begun, and takes up the checkpoint that was found.
   void restore();
@@ -45,7 +47,7 @@ class Training {
 
  private:
   void initialise();
-  std::optional<TrainingState> find_state() const;
+  std::optional<TrainingState> find_state(const std::filesystem::path& begin_at) const;
   std::vector<std::string> corpus_fingerprints() const;
   /// What the cache knows the encoder's weights by; empty without one.
   std::string encoder_weights() const;
@@ -55,8 +57,9 @@ class Training {
   void share(const at::Tensor& target, const at::Tensor& value) const;
   void run_stage(const PreparedStage& stage);
   StepMetrics train_step(const PreparedStage& stage);
-  /// One optimiser step; its errors name the stage.
-  StepResult named_step(const PreparedStage& stage, const std::vector<data::Sample>& samples, double lr);
+  /// One optimiser step, or none where loss or gradient is not finite and optimizer.skip_nonfinite lets that pass: the result then
+  /// has neither. Errors: DivergedError, which names the stage.
+  StepResult try_step(const PreparedStage& stage, const std::vector<data::Sample>& samples, double lr);
   /// Cache.mode auto: takes up what an earlier part of the run has chosen.
   void choose_cache(const std::string& stored);
   /// The samples of a step of the stage, and the announcement of their sources.
@@ -107,6 +110,7 @@ class Training {
 
   int64_t stage_index_ = 0;
   int64_t steps_done_ = 0;  // in that stage
+  int64_t skipped_steps_ = 0;  // of these, without an update
   double best_perplexity_ = std::numeric_limits<double>::infinity();  // of that stage
   double best_accuracy_ = -1;                                         // of that stage, -1 before a benchmark was scored
   double elapsed_before_s_ = 0;  // in the runs that this one resumes
@@ -114,6 +118,7 @@ class Training {
   bool adding_has_ended_ = false;  // the cache took no more states, and that was said
   StepRequests asked_;           // of any rank, in the last step
   model::Clock::time_point start_, last_save_;
+  CheckpointWriter writer_;  // on the first rank
   std::optional<std::tuple<int64_t, int64_t, bool>> saved_;  // stage, step and what was due of the last checkpoint
 };
 

@@ -63,6 +63,7 @@ std::string state_text(const TrainingState& state) {
               {"best_accuracy", state.best_accuracy},
               {"accuracy_rule", state.accuracy_rule},
               {"cache_choice", state.cache_choice},
+              {"skipped_steps", state.skipped_steps},
               {"evaluation_due", state.evaluation_due},
               {"elapsed_s", state.elapsed_s},
               {"encoder_fingerprint", state.encoder_fingerprint},
@@ -87,6 +88,7 @@ TrainingState parse_state(const nlohmann::json& json) {
   if (!json.at("best_perplexity").is_null()) state.best_perplexity = json.at("best_perplexity").get<double>();
   state.accuracy_rule = json.at("accuracy_rule").get<std::string>();
   state.cache_choice = json.at("cache_choice").get<std::string>();
+  state.skipped_steps = json.value("skipped_steps", int64_t{0});
   state.evaluation_due = json.value("evaluation_due", false);
   state.elapsed_s = json.at("elapsed_s").get<double>();
   state.encoder_fingerprint = json.at("encoder_fingerprint").get<std::string>();
@@ -156,14 +158,13 @@ void remove_step_folder(const fs::path& folder) {
   fs::remove_all(doomed);
 }
 
-void purge(const fs::path& stage_folder, int64_t step, int64_t keep) {
+void purge(const fs::path& stage_folder, int64_t step, const KeepRule& keep) {
   int64_t kept = 0;
   for (const auto& [found, folder] : step_folders(stage_folder)) {
-    if (found <= step && kept < std::max<int64_t>(1, keep)) {
-      ++kept;
-    } else {
-      remove_step_folder(folder);
-    }
+    const bool is_newest = found <= step && kept < std::max<int64_t>(1, keep.newest);
+    if (is_newest) ++kept;
+    const bool stays = is_newest || (found <= step && keep.every && found % *keep.every == 0);
+    if (!stays) remove_step_folder(folder);
   }
 }
 
@@ -187,7 +188,7 @@ std::map<int64_t, fs::path, std::greater<>> step_folders(const fs::path& stage_f
   return folders;
 }
 
-void save_training_state(const fs::path& stage_folder, const TrainingState& state, int64_t keep) {
+void save_training_state(const fs::path& stage_folder, const TrainingState& state, const KeepRule& keep) {
   write_folder_durably(stage_folder / step_name(state.step), [&](const fs::path& folder) { write_files(folder, state); });
   as_io_error([&] { purge(stage_folder, state.step, keep); });
 }

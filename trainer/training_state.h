@@ -30,9 +30,16 @@ struct TrainingState {
   std::string encoder_tokenizer_fingerprint, llm_tokenizer_fingerprint;  ///< empty where no text was read
   std::vector<std::string> corpus_fingerprints;      ///< of the stages' corpora
   std::string cache_choice;  ///< what cache.mode auto chose: "read" or "compute"; empty where it has not
+  int64_t skipped_steps = 0;    ///< of those done in the stage: without an update, for loss or gradient was not finite
   bool evaluation_due = false;  ///< what is to be evaluated after `step` was not
   double elapsed_s = 0;                              ///< of training, resumes included
   int64_t world_size = 1, tp_size = 1, threads = 1;  ///< a resume is bit-exact where these are equal
+};
+
+/// Which checkpoints of a stage stay.
+struct KeepRule {
+  int64_t newest = 1;                ///< so many, at least one
+  std::optional<int64_t> every = {}; ///< and those whose step is a multiple of this
 };
 
 /// What the names of AdamW's moments begin with, before those of the trainables.
@@ -44,8 +51,8 @@ bool is_step_folder(const std::string& folder_name);
 /// The checkpoints of a stage folder by their step, newest first.
 std::map<int64_t, std::filesystem::path, std::greater<>> step_folders(const std::filesystem::path& stage_folder);
 
-/// Writes `STAGE_FOLDER/step-XXXXXXXX/`, then removes all but the newest `keep` (at least one) of the stage, and those
-/// of later steps, which a resume from an earlier one has abandoned.
+/// Writes `STAGE_FOLDER/step-XXXXXXXX/`, then removes those of the stage that `keep` does not name, and those of later steps,
+/// which a resume from an earlier one has abandoned.
 ///
 ///     trainables.safetensors   the masters by their public names
 ///     optimizer.safetensors    exp_avg.NAME, exp_avg_sq.NAME
@@ -55,7 +62,7 @@ std::map<int64_t, std::filesystem::path, std::greater<>> step_folders(const std:
 /// Everything goes to `step-XXXXXXXX.tmp/`, is made durable and renamed: a folder without .tmp is whole, whenever the
 /// process is killed. For one rank of the run.
 /// Errors: IoError with the path; earlier states are then untouched.
-void save_training_state(const std::filesystem::path& stage_folder, const TrainingState& state, int64_t keep);
+void save_training_state(const std::filesystem::path& stage_folder, const TrainingState& state, const KeepRule& keep);
 
 /// A checkpoint that is whole, but of a format_version that this program does not read.
 class OtherVersionError : public checkpoints_tools::CheckpointError {

@@ -68,7 +68,7 @@ std::vector<std::string> names_in(const fs::path& folder) {
 TEST(TrainingState, ComesBackBitForBit) {
   const Stages stages;
   const TrainingState saved = state_at(1, 200);
-  save_training_state(stages.folders[1], saved, 3);
+  save_training_state(stages.folders[1], saved, {.newest = 3});
   std::vector<std::string> warnings;
   const std::optional<TrainingState> found = newest_training_state(stages.folders, &warnings);
   ASSERT_TRUE(found);
@@ -97,7 +97,7 @@ TEST(TrainingState, NoEvaluationYetIsAnInfinitePerplexity) {
   const Stages stages;
   TrainingState state = state_at(0, 1);
   state.best_perplexity = std::numeric_limits<double>::infinity();
-  save_training_state(stages.folders[0], state, 1);
+  save_training_state(stages.folders[0], state, {.newest = 1});
   EXPECT_TRUE(std::isinf(newest_training_state(stages.folders, nullptr)->best_perplexity));
 }
 
@@ -108,32 +108,41 @@ TEST(TrainingState, NothingIsFoundWhereNothingIs) {
 
 TEST(TrainingState, KeepsTheNewestOfTheStage) {
   const Stages stages;
-  for (int64_t step = 2; step <= 12; step += 2) save_training_state(stages.folders[0], state_at(0, step), 2);
+  for (int64_t step = 2; step <= 12; step += 2) save_training_state(stages.folders[0], state_at(0, step), {.newest = 2});
   EXPECT_THAT(names_in(stages.folders[0]), ElementsAre("step-00000010", "step-00000012"));
-  save_training_state(stages.folders[0], state_at(0, 14), 0);  // never none
+  save_training_state(stages.folders[0], state_at(0, 14), {.newest = 0});  // never none
   EXPECT_THAT(names_in(stages.folders[0]), ElementsAre("step-00000014"));
+}
+
+TEST(TrainingState, KeepsEveryMthBesides) {
+  const Stages stages;
+  for (int64_t step = 2; step <= 16; step += 2) save_training_state(stages.folders[0], state_at(0, step), {.newest = 1, .every = 6});
+  EXPECT_THAT(names_in(stages.folders[0]), ElementsAre("step-00000006", "step-00000012", "step-00000016"));
+  // A resume from an earlier step has abandoned those of later ones.
+  save_training_state(stages.folders[0], state_at(0, 8), {.newest = 1, .every = 6});
+  EXPECT_THAT(names_in(stages.folders[0]), ElementsAre("step-00000006", "step-00000008"));
 }
 
 TEST(TrainingState, ALaterStageIsNewer) {
   const Stages stages;
-  save_training_state(stages.folders[0], state_at(0, 500), 1);
-  save_training_state(stages.folders[1], state_at(1, 7), 1);
+  save_training_state(stages.folders[0], state_at(0, 500), {.newest = 1});
+  save_training_state(stages.folders[1], state_at(1, 7), {.newest = 1});
   EXPECT_EQ(newest_training_state(stages.folders, nullptr)->step, 7);
 }
 
 TEST(TrainingState, SavingAStepAgainReplacesIt) {
   const Stages stages;
-  save_training_state(stages.folders[0], state_at(0, 5), 3);
+  save_training_state(stages.folders[0], state_at(0, 5), {.newest = 3});
   TrainingState again = state_at(0, 5);
   again.elapsed_s = 99;
-  save_training_state(stages.folders[0], again, 3);
+  save_training_state(stages.folders[0], again, {.newest = 3});
   EXPECT_EQ(newest_training_state(stages.folders, nullptr)->elapsed_s, 99);
   EXPECT_THAT(names_in(stages.folders[0]), ElementsAre("step-00000005"));
 }
 
 TEST(TrainingState, EveryFlippedByteIsFound) {
   const Stages stages;
-  save_training_state(stages.folders[0], state_at(0, 1), 3);
+  save_training_state(stages.folders[0], state_at(0, 1), {.newest = 3});
   for (const char* name : kFiles) {
     const fs::path path = stages.folders[0] / "step-00000001" / name;
     const std::string whole = read_bytes(path);
@@ -153,8 +162,8 @@ TEST(TrainingState, ADamagedOneIsNamedAndTheOneBeforeIsTaken) {
   for (const char* name : kFiles) {
     for (const bool missing : {false, true}) {
       const Stages stages;
-      save_training_state(stages.folders[0], state_at(0, 10), 3);
-      save_training_state(stages.folders[0], state_at(0, 20), 3);
+      save_training_state(stages.folders[0], state_at(0, 10), {.newest = 3});
+      save_training_state(stages.folders[0], state_at(0, 20), {.newest = 3});
       const fs::path path = stages.folders[0] / "step-00000020" / name;
       if (missing) {
         fs::remove(path);
@@ -168,7 +177,7 @@ TEST(TrainingState, ADamagedOneIsNamedAndTheOneBeforeIsTaken) {
       EXPECT_THAT(warnings, ElementsAre(testing::AllOf(HasSubstr("step-00000020 is damaged"), HasSubstr(name))));
 
       // Going on from step 10 must not lose the new state to the damaged later one.
-      save_training_state(stages.folders[0], state_at(0, 15), 1);
+      save_training_state(stages.folders[0], state_at(0, 15), {.newest = 1});
       EXPECT_THAT(names_in(stages.folders[0]), ElementsAre("step-00000015"));
     }
   }
@@ -189,7 +198,7 @@ void set_version(const fs::path& folder, int64_t version, bool drop_evaluation_d
 
 TEST(TrainingState, ThatOfTheVersionBeforeIsRead) {
   const Stages stages;
-  save_training_state(stages.folders[0], state_at(0, 10), 3);
+  save_training_state(stages.folders[0], state_at(0, 10), {.newest = 3});
   set_version(stages.folders[0] / "step-00000010", 2, /*drop_evaluation_due=*/true);
   const auto found = newest_training_state(stages.folders, nullptr);
   ASSERT_TRUE(found);
@@ -199,8 +208,8 @@ TEST(TrainingState, ThatOfTheVersionBeforeIsRead) {
 
 TEST(TrainingState, ThatOfAnotherVersionIsRefusedAndNotPassedOver) {
   const Stages stages;
-  save_training_state(stages.folders[0], state_at(0, 10), 3);
-  save_training_state(stages.folders[0], state_at(0, 20), 3);
+  save_training_state(stages.folders[0], state_at(0, 10), {.newest = 3});
+  save_training_state(stages.folders[0], state_at(0, 20), {.newest = 3});
   set_version(stages.folders[0] / "step-00000020", 99, /*drop_evaluation_due=*/false);
   try {
     newest_training_state(stages.folders, nullptr);
@@ -214,7 +223,7 @@ TEST(TrainingState, ThatOfAnotherVersionIsRefusedAndNotPassedOver) {
 TEST(TrainingState, WhereAllAreDamagedNothingIsBegunAnew) {
   const Stages stages;
   for (const int64_t step : {10, 20}) {
-    save_training_state(stages.folders[0], state_at(0, step), 3);
+    save_training_state(stages.folders[0], state_at(0, step), {.newest = 3});
     fs::remove(stages.folders[0] / ("step-000000" + std::to_string(step)) / "optimizer.safetensors");
   }
   try {
@@ -228,24 +237,24 @@ TEST(TrainingState, WhereAllAreDamagedNothingIsBegunAnew) {
 
 TEST(TrainingState, UnfinishedFoldersAreNotSeen) {
   const Stages stages;
-  save_training_state(stages.folders[0], state_at(0, 10), 3);
+  save_training_state(stages.folders[0], state_at(0, 10), {.newest = 3});
   fs::copy(stages.folders[0] / "step-00000010", stages.folders[0] / "step-00000020.tmp");
   std::vector<std::string> warnings;
   EXPECT_EQ(newest_training_state(stages.folders, &warnings)->step, 10);
   EXPECT_THAT(warnings, ElementsAre());
-  save_training_state(stages.folders[0], state_at(0, 20), 3);  // the leftover is in the way of its own step
+  save_training_state(stages.folders[0], state_at(0, 20), {.newest = 3});  // the leftover is in the way of its own step
   EXPECT_THAT(names_in(stages.folders[0]), ElementsAre("step-00000010", "step-00000020"));
 }
 
 TEST(TrainingState, AKilledSaveLeavesTheStateBeforeOrTheNewOne) {
   const Stages stages;
   int64_t step = 1;
-  save_training_state(stages.folders[0], state_at(0, step), 2);
+  save_training_state(stages.folders[0], state_at(0, step), {.newest = 2});
   for (int trial = 0; trial < 40; ++trial) {
     const TrainingState next = state_at(0, step + 1);
     const pid_t child = ::fork();
     if (child == 0) {
-      save_training_state(stages.folders[0], next, 2);
+      save_training_state(stages.folders[0], next, {.newest = 2});
       ::_exit(0);
     }
     ::usleep(static_cast<useconds_t>(100 * trial));  // any moment will do: each must hold
@@ -265,7 +274,7 @@ TEST(TrainingState, AFolderThatIsNotThereIsAnIoErrorThatNamesIt) {
   const ScratchFolder scratch;
   write_bytes(scratch / "file", "");
   try {
-    save_training_state(scratch / "file", state_at(0, 1), 1);
+    save_training_state(scratch / "file", state_at(0, 1), {.newest = 1});
     FAIL() << "saved into a file";
   } catch (const IoError& error) {
     EXPECT_THAT(error.what(), HasSubstr((scratch / "file").string()));

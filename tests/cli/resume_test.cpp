@@ -1,0 +1,142 @@
+// layalign-train: where a run begins, what it skips, and who stands still.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <cstring>
+#include <fstream>
+#include <nlohmann/json.hpp>
+
+#include "tests/cli/program.h"
+
+namespace layalign::test {
+namespace {
+
+using testing::HasSubstr;
+namespace fs = std::filesystem;
+
+const std::string kModels = LAYALIGN_TEST_DATA "/golden/models/";
+
+class Resume : public testing::Test {
+ protected:
+  void SetUp() override {
+    std::string corpus;
+    for (int i = 0; i < 24; ++i) {
+      const std::string n = std::to_string(10 + i);
+      corpus += "{\"source\": [5, " + n + ", 9, 1], \"prompt\": [7, 8], \"target\": [" + n + ", 30, 2]}\n";
+    }
+    folder.write("corpus.jsonl", corpus);
+    config = folder
+                 .write("run.yaml", "model: {encoder: " + kModels + "mt5, llm: " + kModels +
+                                        "llama}\nparallel: {device: cpu, threads: 1}\ncheckpoint: {every: 2, keep: 100}\n"
+                                        "stages:\n  - {name: only, corpus: {format: token_ids, path: corpus.jsonl}, prompt: true, "
+                                        "epochs: 2, global_batch: 6, micro_batch: 3, lr: 1.0e-3}\n")
+                 .string();
+  }
+  std::string output(const std::string& name) const { return folder.path(name).string(); }
+  Outcome trained(const std::string& name, const std::string& more = "", int ranks = 1) {
+    return train(ranks, config + " --set output=" + output(name) + " " + more);
+  }
+  std::string trainables(const std::string& name) const { return read_file(output(name) + "/1-only/trainables.safetensors"); }
+
+  WorkFolder folder;
+  std::string config;
+};
+
+TEST_F(Resume, BeginsAtACheckpointOfAnotherRun) {
+  ASSERT_EQ(trained("whole").code, 0);
+  const std::string checkpoint = output("whole") + "/1-only/step-00000004";
+  const auto second = trained("second", "--resume " + checkpoint);
+  ASSERT_EQ(second.code, 0) << second.output;
+  EXPECT_THAT(second.output, HasSubstr("this run begins at " + checkpoint));
+  EXPECT_THAT(second.output, HasSubstr("resuming after step 4"));
+  EXPECT_EQ(trainables("second"), trainables("whole"));
+  // The same command again: the run has checkpoints of its own.
+  fs::remove(output("second") + "/summary.json");
+  fs::remove(output("second") + "/1-only/trainables.safetensors");
+  fs::remove_all(output("second") + "/1-only/step-00000008");
+  const auto again = trained("second", "--resume " + checkpoint);
+  ASSERT_EQ(again.code, 0) << again.output;
+  EXPECT_THAT(again.output, HasSubstr("resuming after step 6"));
+  EXPECT_EQ(trainables("second"), trainables("whole"));
+}
+
+TEST_F(Resume, WrongPlacesAreRefused) {
+  ASSERT_EQ(trained("whole").code, 0);
+  const auto refused = [&](const std::string& name, const std::string& more, const std::string& what) {
+    const auto outcome = trained(name, more);
+    EXPECT_EQ(outcome.code, 2) << outcome.output;
+    EXPECT_THAT(outcome.output, HasSubstr(what));
+  };
+  const std::string checkpoint = output("whole") + "/1-only/step-00000004";
+  refused("whole", "--resume never", "holds a run already");
+  refused("whole", "--resume " + checkpoint, "lies in `output` itself");
+  refused("new", "--resume " + output("whole"), "is the output folder of a run");
+  refused("new", "--resume " + checkpoint + " --set stages.0.lr=2.0e-3", "stages.0.lr");
+  const auto nowhere = trained("new", "--resume " + output("nowhere"));
+  EXPECT_EQ(nowhere.code, 65) << nowhere.output;
+  EXPECT_EQ(trained("new", "--resume never").code, 0);
+  EXPECT_EQ(trainables("new"), trainables("whole"));
+}
+
+/// Makes the embedding of one token NaN.
+void poison(const fs::path& weights, int64_t token) {
+  std::string bytes = read_file(weights);
+  uint64_t header_bytes = 0;
+  std::memcpy(&header_bytes, bytes.data(), 8);
+  const auto header = nlohmann::json::parse(bytes.substr(8, header_bytes));
+  const auto& embedding = header.at("shared.weight");
+  ASSERT_EQ(embedding.at("dtype"), "F32");
+  const auto width = embedding.at("shape")[1].get<int64_t>();
+  const float nan = std::numeric_limits<float>::quiet_NaN();
+  for (int64_t i = 0; i < width; ++i) {
+    std::memcpy(&bytes[8 + header_bytes + embedding.at("data_offsets")[0].get<uint64_t>() + 4 * (token * width + i)], &nan, 4);
+  }
+  std::ofstream(weights, std::ios::binary) << bytes;
+}
+
+TEST_F(Resume, StepsThatAreNotFiniteMayBeSkippedUpToALimit) {
+  const auto encoder = folder.copy_model("mt5");
+  poison(encoder / "model.safetensors", 13);  // in one sample: a step of each of the two epochs
+  const std::string more = "--set model.encoder=" + encoder.string() + " --set optimizer.skip_nonfinite=";
+  const auto stopped = trained("one", more + "1");
+  EXPECT_EQ(stopped.code, 76) << stopped.output;
+  EXPECT_THAT(stopped.output, HasSubstr("skipped (1 of at most 1"));
+  EXPECT_THAT(stopped.output, HasSubstr("corpus.jsonl:4"));
+  for (const int ranks : {1, 2}) {
+    const std::string name = "two-" + std::to_string(ranks);
+    const auto outcome = trained(name, more + "2 --set parallel.tensor=" + std::to_string(ranks), ranks);
+    ASSERT_EQ(outcome.code, 0) << outcome.output;
+    EXPECT_THAT(outcome.output, HasSubstr("skipped (2 of at most 2"));
+    std::ifstream lines(output(name) + "/metrics.jsonl");
+    int64_t skipped = 0, steps = 0;
+    for (std::string line; std::getline(lines, line); ++steps) skipped += nlohmann::json::parse(line)["loss"].is_null() ? 1 : 0;
+    EXPECT_EQ(steps, 8);
+    EXPECT_EQ(skipped, 2);
+  }
+  // What was skipped counts on in a run that is resumed.
+  fs::create_directories(output("resumed"));
+  const auto resumed = trained("resumed", more + "2 --resume " + output("two-1") + "/1-only/step-00000004");
+  ASSERT_EQ(resumed.code, 0) << resumed.output;
+  EXPECT_THAT(resumed.output, HasSubstr("skipped (2 of at most 2"));
+  EXPECT_EQ(trainables("resumed"), trainables("two-1"));
+}
+
+TEST_F(Resume, ARankThatIsStoppedEndsTheRunWhichGoesOnBitByBit) {
+  const std::string longer = "--set parallel.tensor=2 --set stages.0.epochs=100 --set checkpoint.every=20";
+  ASSERT_EQ(trained("whole", longer, 2).code, 0);
+  const std::string more = longer + " --set watchdog.step=3s --set watchdog.save=3s";
+  const std::string metrics = output("held") + "/metrics.jsonl";
+  // The second of the program's processes gets SIGSTOP once the first steps are done.
+  const auto held = run_command("(" + program_command("layalign-train", 2, config + " --set output=" + output("held") + " " + more) +
+                                ") & run=$!; until [ -s " + metrics + " ] || ! kill -0 $run 2>/dev/null; do sleep 0.02; done; kill -STOP $(pgrep -f " +
+                                output("held") + " | xargs -I{} sh -c 'grep -qs ^layalign-train /proc/{}/comm && echo {}' | tail -1); wait $run");
+  ASSERT_EQ(held.code, 70) << held.output;
+  EXPECT_THAT(held.output, HasSubstr("has given no sign of life"));
+  EXPECT_THAT(held.output, HasSubstr("watchdog.s"));
+  const auto again = trained("held", more, 2);
+  ASSERT_EQ(again.code, 0) << again.output;
+  EXPECT_EQ(trainables("held"), trainables("whole"));
+}
+
+}  // namespace
+}  // namespace layalign::test
