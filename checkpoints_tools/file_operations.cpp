@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <cerrno>
 #include <csignal>
+#include <cstdio>
 #include <mutex>
 #include <system_error>
 #include <utility>
@@ -88,8 +89,8 @@ FileHook at(int64_t number, FileFault fault) {
 }  // namespace
 
 std::string_view name_of(FileAction action) {
-  constexpr std::string_view kNames[] = {"remove", "create", "open",   "write",       "allocate",
-                                         "flush",  "close",  "rename", "flush folder"};
+  constexpr std::string_view kNames[] = {"remove", "create", "open",     "write",        "allocate",    "flush",
+                                         "close",  "rename", "exchange", "flush folder", "make folder", "remove folder"};
   return kNames[static_cast<size_t>(action)];
 }
 
@@ -137,6 +138,17 @@ FileWriter FileWriter::open(const fs::path& path, const fs::path& shown) {
   const int descriptor = uninterrupted([&] { return ::open(path.c_str(), O_WRONLY | O_CLOEXEC); });
   if (descriptor < 0) fail(shown, kWhat, errno);
   return {descriptor, shown};
+}
+
+FileWriter FileWriter::append(const fs::path& path) {
+  constexpr std::string_view kWhat = "open it for writing";
+  begin(FileAction::kOpen, path, path, kWhat);
+  const int descriptor = uninterrupted([&] { return ::open(path.c_str(), O_WRONLY | O_CREAT | O_CLOEXEC, 0666); });
+  if (descriptor < 0) fail(path, kWhat, errno, 1);
+  FileWriter file{descriptor, path};
+  file.end_ = ::lseek(descriptor, 0, SEEK_END);
+  if (file.end_ < 0) fail(path, kWhat, errno);
+  return file;
 }
 
 FileWriter::FileWriter(FileWriter&& other) noexcept
@@ -199,6 +211,34 @@ void rename_file(const fs::path& from, const fs::path& to) {
   constexpr std::string_view kWhat = "rename its temporary file";
   begin(FileAction::kRename, to, to, kWhat);
   if (::rename(from.c_str(), to.c_str()) != 0) fail(to, kWhat, errno, 1);
+}
+
+bool exchange_names(const fs::path& one, const fs::path& other) {
+  constexpr std::string_view kWhat = "exchange it with the new one";
+  begin(FileAction::kExchange, other, other, kWhat);
+  if (::renameat2(AT_FDCWD, one.c_str(), AT_FDCWD, other.c_str(), RENAME_EXCHANGE) == 0) return true;
+  if (errno == EINVAL || errno == ENOSYS || errno == EOPNOTSUPP) return false;
+  fail(other, kWhat, errno, 1);
+}
+
+void make_folder(const fs::path& path) {
+  std::error_code unknown;
+  if (fs::is_directory(path, unknown)) return;
+  constexpr std::string_view kWhat = "make the folder";
+  begin(FileAction::kMakeFolder, path, path, kWhat);
+  std::error_code error;
+  fs::create_directories(path, error);
+  if (error) fail(path, kWhat, error.value(), 1);
+}
+
+void remove_folder(const fs::path& path) {
+  if (!fs::is_directory(fs::symlink_status(path))) return remove_file(path);
+  std::vector<fs::path> entries;
+  for (const auto& entry : fs::directory_iterator(path)) entries.push_back(entry.path());
+  for (const fs::path& entry : entries) remove_folder(entry);
+  constexpr std::string_view kWhat = "remove the folder";
+  begin(FileAction::kRemoveFolder, path, path, kWhat);
+  if (::rmdir(path.c_str()) != 0 && errno != ENOENT) fail(path, kWhat, errno);
 }
 
 void flush_folder_of(const fs::path& path) {

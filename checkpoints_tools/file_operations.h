@@ -14,9 +14,23 @@
 namespace layalign::checkpoints_tools {
 
 /// What an operation does.
-enum class FileAction { kRemove, kCreate, kOpen, kWrite, kAllocate, kFlush, kClose, kRename, kFlushFolder };
+enum class FileAction {
+  kRemove,
+  kCreate,
+  kOpen,
+  kWrite,
+  kAllocate,
+  kFlush,
+  kClose,
+  kRename,
+  kExchange,
+  kFlushFolder,
+  kMakeFolder,
+  kRemoveFolder,
+};
 
-/// "remove", "create", "open", "write", "allocate", "flush", "close", "rename", "flush folder".
+/// "remove", "create", "open", "write", "allocate", "flush", "close", "rename", "exchange", "flush folder", "make folder",
+/// "remove folder".
 std::string_view name_of(FileAction action);
 
 /// One change of a file or a folder, about to be made.
@@ -65,6 +79,8 @@ class FileWriter {
   static FileWriter create(const std::filesystem::path& path, const std::filesystem::path& shown);
   /// Opens a file that is there.
   static FileWriter open(const std::filesystem::path& path, const std::filesystem::path& shown);
+  /// Opens a file, which is made where it is not there; `write` goes on at its end.
+  static FileWriter append(const std::filesystem::path& path);
 
   FileWriter(FileWriter&& other) noexcept;
   FileWriter& operator=(FileWriter&& other) noexcept;
@@ -90,8 +106,14 @@ class FileWriter {
   int64_t end_ = 0;  // of the last `write`
 };
 
-/// Gives a file its name; one of that name is replaced.
+/// Gives a file or a folder its name; a file or an empty folder of that name is replaced.
 void rename_file(const std::filesystem::path& from, const std::filesystem::path& to);
+/// Exchanges the names of two files or folders in one step. False: this file system cannot.
+bool exchange_names(const std::filesystem::path& one, const std::filesystem::path& other);
+/// Makes a folder and those above it; one that is there is no error.
+void make_folder(const std::filesystem::path& path);
+/// Removes a folder with all that is in it, or a file; what is not there is no error.
+void remove_folder(const std::filesystem::path& path);
 /// Waits until the names in the folder of `path` are on the disk.
 void flush_folder_of(const std::filesystem::path& path);
 /// Removes a file; one that is not there is no error.

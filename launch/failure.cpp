@@ -12,6 +12,7 @@
 #include "configs/error.h"
 #include "data/error.h"
 #include "dist/error.h"
+#include "launch/file_fault.h"
 #include "model/error.h"
 #include "trainer/error.h"
 #include "trainer/log.h"
@@ -89,6 +90,7 @@ int run_program(const std::function<void(std::shared_ptr<dist::Process>)>& body)
   try {
     process = std::make_shared<dist::Process>();
     trainer::set_up_log("", process->world_rank() == 0);
+    inject_file_fault();
     body(process);
     process->finalize();
     return kDone;

@@ -1,13 +1,12 @@
 #include "trainer/durable_file.h"
 
-#include <fcntl.h>
 #include <unistd.h>
 
 #include <cerrno>
-#include <cstdio>
 #include <cstring>
 
 #include "checkpoints_tools/atomic_file.h"
+#include "checkpoints_tools/file_operations.h"
 #include "trainer/error.h"
 
 namespace layalign::trainer {
@@ -21,31 +20,23 @@ namespace fs = std::filesystem;
                 (errno == ENOSPC || errno == EDQUOT ? "; free some space and start the same command again" : ""));
 }
 
-/// Closes the descriptor when the scope ends.
-struct Descriptor {
-  int number;
-  ~Descriptor() {
-    if (number >= 0) ::close(number);
-  }
-};
-
 /// Puts a whole folder in its place, where an older one of that name may lie.
 void replace_folder(const fs::path& temporary, const fs::path& target) {
+  using namespace checkpoints_tools;
   if (!fs::exists(target)) {
-    fs::rename(temporary, target);
-  } else if (::renameat2(AT_FDCWD, temporary.c_str(), AT_FDCWD, target.c_str(), RENAME_EXCHANGE) != 0) {
+    rename_file(temporary, target);
+  } else if (!exchange_names(temporary, target)) {
     // Network file systems cannot exchange two names at once: the old one is gone for the moment between two renames.
     fs::path old = target;
     old += ".old.tmp";
-    fs::remove_all(old);
-    fs::rename(target, old);
-    fs::rename(temporary, target);
-    sync_to_disk(fs::absolute(target).parent_path());
-    fs::remove_all(old);
-    return;
+    remove_folder(old);
+    rename_file(target, old);
+    rename_file(temporary, target);
+    flush_folder_of(target);
+    return remove_folder(old);
   }
-  sync_to_disk(fs::absolute(target).parent_path());
-  fs::remove_all(temporary);
+  flush_folder_of(target);
+  remove_folder(temporary);
 }
 
 }  // namespace
@@ -54,9 +45,9 @@ void write_folder_durably(const fs::path& target, const std::function<void(const
   fs::path temporary = target;
   temporary += ".tmp";
   as_io_error([&] {
-    fs::remove_all(temporary);
+    checkpoints_tools::remove_folder(temporary);
     try {
-      fs::create_directories(temporary);
+      checkpoints_tools::make_folder(temporary);
       write(temporary);
     } catch (...) {
       std::error_code ignored;  // the first failure is the one to tell
@@ -82,12 +73,6 @@ void write_file_durably(const std::filesystem::path& path, std::string_view text
     file.write(text);
     file.commit();
   });
-}
-
-void sync_to_disk(const std::filesystem::path& path) {
-  const Descriptor file{::open(path.c_str(), O_RDONLY | O_CLOEXEC)};
-  if (file.number < 0) fail("open", path);
-  if (::fsync(file.number) != 0) fail("write to the disk", path);
 }
 
 }  // namespace layalign::trainer

@@ -37,8 +37,4 @@ void write_file_durably(const std::filesystem::path& path, std::string_view text
 void write_folder_durably(const std::filesystem::path& target,
                           const std::function<void(const std::filesystem::path& folder)>& write);
 
-/// Waits until a file or a folder is on the disk (fsync). A folder holds the names: sync it after a rename in it.
-/// Errors: IoError with the path.
-void sync_to_disk(const std::filesystem::path& path);
-
 }  // namespace layalign::trainer

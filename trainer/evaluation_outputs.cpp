@@ -130,6 +130,8 @@ void EvaluationOutputs::append(const OutputKey& key, const GeneratedOutput& outp
   outputs_[key] = output;
 }
 
-void EvaluationOutputs::sync() { sync_to_disk(path_); }
+void EvaluationOutputs::sync() {
+  if (::fsync(descriptor_) != 0) throw IoError(path_.string() + ": cannot write to the disk: " + std::strerror(errno));
+}
 
 }  // namespace layalign::trainer

@@ -1,13 +1,9 @@
 #include "trainer/metrics.h"
 
-#include <fcntl.h>
-#include <unistd.h>
-
-#include <cerrno>
 #include <cmath>
 #include <cstdio>
-#include <cstring>
 #include <nlohmann/json.hpp>
+#include <span>
 
 #include "configs/strict_json.h"
 #include "trainer/durable_file.h"
@@ -104,18 +100,12 @@ std::string to_json(const EvaluationMetrics& m) {
       .str();
 }
 
-MetricsFile::MetricsFile(std::filesystem::path path) : path_(std::move(path)) { open(); }
-
-MetricsFile::~MetricsFile() { ::close(descriptor_); }
-
-void MetricsFile::open() {
-  descriptor_ = ::open(path_.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0666);
-  if (descriptor_ < 0) throw IoError(path_.string() + ": cannot open: " + std::strerror(errno));
-}
+MetricsFile::MetricsFile(std::filesystem::path path)
+    : path_(std::move(path)), file_(checkpoints_tools::FileWriter::append(path_)) {}
 
 void MetricsFile::append_line(std::string line) {
   line += '\n';
-  write_all(descriptor_, line, path_);
+  file_.write(std::as_bytes(std::span(line)));
 }
 
 int64_t MetricsFile::truncate_after(int64_t stage_index, int64_t step) {
@@ -135,8 +125,7 @@ int64_t MetricsFile::truncate_after(int64_t stage_index, int64_t step) {
   }
   if (dropped == 0) return 0;
   write_file_durably(path_, kept);
-  ::close(descriptor_);  // it is the replaced file
-  open();
+  file_ = checkpoints_tools::FileWriter::append(path_);  // it was the one that is replaced
   return dropped;
 }
 
@@ -145,6 +134,6 @@ int64_t MetricsFile::lines() const {
   return std::count(text.begin(), text.end(), '\n');
 }
 
-void MetricsFile::sync() { sync_to_disk(path_); }
+void MetricsFile::sync() { file_.flush(); }
 
 }  // namespace layalign::trainer

@@ -6,6 +6,8 @@
 #include <utility>
 #include <vector>
 
+#include "checkpoints_tools/file_operations.h"
+
 namespace layalign::trainer {
 
 /// What one optimiser step did: one line of metrics.jsonl.
@@ -64,9 +66,6 @@ class MetricsFile {
   /// Opens the file, or makes it.
   /// Errors: IoError with the path, in every function of this class.
   explicit MetricsFile(std::filesystem::path path);
-  MetricsFile(const MetricsFile&) = delete;
-  MetricsFile& operator=(const MetricsFile&) = delete;
-  ~MetricsFile();
 
   void append(const StepMetrics& metrics) { append_line(to_json(metrics)); }
   void append(const EvaluationMetrics& metrics) { append_line(to_json(metrics)); }
@@ -84,11 +83,10 @@ class MetricsFile {
   void sync();
 
  private:
-  void open();
   void append_line(std::string line);
 
   std::filesystem::path path_;
-  int descriptor_ = -1;
+  checkpoints_tools::FileWriter file_;
 };
 
 }  // namespace layalign::trainer

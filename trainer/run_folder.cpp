@@ -14,6 +14,7 @@
 #include <string_view>
 #include <thread>
 
+#include "checkpoints_tools/file_operations.h"
 #include "configs/error.h"
 #include "configs/reader.h"
 #include "configs/strict_json.h"
@@ -168,16 +169,15 @@ RunLock::~RunLock() { ::close(descriptor_); }
 void begin_run(const RunFolder& folder, const configs::RunConfig& config) {
   as_io_error([&] {
     for (const fs::path& stage : folder.stages()) {
-      fs::create_directories(stage);
+      checkpoints_tools::make_folder(stage);
       std::vector<fs::path> leftovers;
       for (const fs::directory_entry& entry : fs::directory_iterator(stage)) {
         if (entry.path().extension() == kLeftover) leftovers.push_back(entry.path());
       }
-      for (const fs::path& leftover : leftovers) fs::remove_all(leftover);
+      for (const fs::path& leftover : leftovers) checkpoints_tools::remove_folder(leftover);
     }
   });
   write_file_durably(folder.config(), configs::to_yaml(config));
-  sync_to_disk(folder.output());
 }
 
 }  // namespace layalign::trainer

@@ -8,6 +8,7 @@
 #include <map>
 #include <nlohmann/json.hpp>
 
+#include "checkpoints_tools/file_operations.h"
 #include "checkpoints_tools/hash.h"
 #include "checkpoints_tools/mapped_file.h"
 #include "checkpoints_tools/verification.h"
@@ -153,9 +154,9 @@ int64_t verify_manifest(const fs::path& folder) {
 void remove_step_folder(const fs::path& folder) {
   fs::path doomed = folder;
   doomed += ".tmp";
-  fs::remove_all(doomed);
-  fs::rename(folder, doomed);
-  fs::remove_all(doomed);
+  checkpoints_tools::remove_folder(doomed);
+  checkpoints_tools::rename_file(folder, doomed);
+  checkpoints_tools::remove_folder(doomed);
 }
 
 void purge(const fs::path& stage_folder, int64_t step, const KeepRule& keep) {

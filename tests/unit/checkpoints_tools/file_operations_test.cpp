@@ -48,6 +48,40 @@ TEST(FileOperations, AnAtomicFileIsSevenNumberedOperations) {
   EXPECT_EQ(log[5].path, folder / "a");
 }
 
+TEST(FileOperations, AFileIsContinuedAtItsEnd) {
+  const TemporaryFolder folder;
+  const auto path = folder / "lines";
+  for (const std::string line : {"one\n", "two\n"}) {
+    auto file = FileWriter::append(path);
+    file.write(std::as_bytes(std::span(line)));
+    file.flush();
+  }
+  EXPECT_EQ(read_bytes(path), "one\ntwo\n");
+}
+
+TEST(FileOperations, FoldersAreMadeExchangedAndRemoved) {
+  const TemporaryFolder folder;
+  std::vector<FileOperation> log;
+  const Hooked hook(record_into(log));
+  const auto one = folder / "a/one", two = folder / "a/two";
+  make_folder(one);
+  make_folder(one);
+  make_folder(two);
+  write_bytes(one / "x", "1");
+  write_bytes(two / "x", "2");
+  ASSERT_TRUE(exchange_names(one, two));
+  EXPECT_EQ(read_bytes(one / "x"), "2");
+  remove_folder(folder / "a");
+  EXPECT_FALSE(std::filesystem::exists(folder / "a"));
+  remove_folder(folder / "a");  // is not there: no error
+  std::vector<std::string_view> names;
+  for (const auto& operation : log) names.push_back(name_of(operation.action));
+  EXPECT_THAT(names, ElementsAre("make folder", "make folder", "exchange", "remove", "remove folder", "remove", "remove folder",
+                                 "remove folder", "remove"));
+  EXPECT_THAT(message_of<IoError>([&] { make_folder(write_bytes(folder / "file", "") / "b"); }), HasSubstr("cannot make the folder"));
+  EXPECT_THAT(message_of<IoError>([&] { exchange_names(folder / "file", folder / "missing"); }), HasSubstr("missing"));
+}
+
 TEST(FileOperations, EveryOperationThatFailsIsReportedAndKeepsTheOldFile) {
   for (int64_t number = 1; number <= 7; ++number) {
     const TemporaryFolder folder;

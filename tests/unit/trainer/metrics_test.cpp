@@ -116,7 +116,7 @@ TEST(Metrics, AFullDiskIsAnIoErrorThatNamesThePath) {
     file.append(step_metrics(0, 1));
     FAIL() << "the write was not refused";
   } catch (const IoError& error) {
-    EXPECT_THAT(error.what(), HasSubstr("/dev/full: cannot write: No space left on device"));
+    EXPECT_THAT(error.what(), HasSubstr("/dev/full: cannot write it: No space left on device"));
   }
 }
 
