@@ -51,6 +51,11 @@ void Activity::enter(Section section, int64_t number) {
   ++record_.progress;
 }
 
+void Activity::go_on() {
+  const std::lock_guard lock(mutex_);
+  ++record_.progress;
+}
+
 ActivityRecord Activity::read() const {
   const std::lock_guard lock(mutex_);
   return record_;

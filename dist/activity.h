@@ -26,7 +26,7 @@ struct ActivityRecord {
   Section section = Section::kSetUp;
   int32_t in_collective = 0;  ///< 1 while the rank is in the last collective that it began
   int64_t number = 0;         ///< of the step, or of the batch of an evaluation
-  int64_t progress = 0;       ///< sections entered and collectives begun: a rank that goes on counts on
+  int64_t progress = 0;       ///< sections entered, parts of them done, collectives begun: a rank that goes on counts on
   GroupKind last_group = GroupKind::kControl;
   std::array<char, 12> last_operation{};  ///< "all_reduce"; empty before the first collective
   std::array<GroupProgress, kGroupKinds> groups{};
@@ -44,6 +44,8 @@ class Activity {
  public:
   /// A section begins, or goes on with its next step or batch.
   void enter(Section section, int64_t number = 0);
+  /// The section goes on: a part of its step or batch is done.
+  void go_on();
   ActivityRecord read() const;
 
  private:

@@ -66,6 +66,10 @@ void ProcessGrid::enter(Section section, int64_t number) const {
   if (process) process->activity()->enter(section, number);
 }
 
+void ProcessGrid::go_on() const {
+  if (process) process->activity()->go_on();
+}
+
 ProcessGrid make_grid(std::shared_ptr<Process> process, int tp, const std::string& device, const std::string& backend) {
   RankFacts mine;
   mine.host = process->host();

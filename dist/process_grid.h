@@ -27,6 +27,8 @@ struct ProcessGrid {
 
   /// Tells the watchdog that this rank goes on (Activity::enter).
   void enter(Section section, int64_t number = 0) const;
+  /// Likewise, within a section (Activity::go_on).
+  void go_on() const;
 };
 
 /// Arranges all ranks in groups of `tp`; gives each its device (the GPU of its local rank) and its communicators.

@@ -132,6 +132,13 @@ std::string find_culprits(const std::vector<RankView>& by_rank, double silent_af
   for (size_t rank = 0; rank < by_rank.size(); ++rank) {
     (is_in_collective(by_rank[rank]) ? waiting : busy).insert(static_cast<int>(rank));
   }
+  // On GPUs a collective has begun when it is queued: whoever has queued fewer is behind.
+  std::set<int> behind;
+  for (const int rank : busy) {
+    const auto group = ranks_behind(by_rank, rank);
+    behind.insert(group.begin(), group.end());
+  }
+  if (!behind.empty()) return list(by_rank, behind, "is behind");
   if (!busy.empty()) return list(by_rank, busy, "does not go on");
   return "\n  no rank is behind: the network, or a GPU, does not go on" + list(by_rank, waiting, "waits");
 }

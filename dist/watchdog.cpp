@@ -97,13 +97,11 @@ void Watchdog::stop() {
   last.is_last = 1;
   channel_->flush(kFlushPatience_s);
   channel_->send(last);
-  std::vector<bool> gone(ranks_.size());
-  gone[static_cast<size_t>(process_->world_rank())] = true;
+  ranks_[static_cast<size_t>(process_->world_rank())].has_left = true;
+  const auto all_have_left = [this] { return std::all_of(ranks_.begin(), ranks_.end(), [](const Observed& rank) { return rank.has_left; }); };
   const auto deadline = Clock::now() + span(kFlushPatience_s);
-  while (is_observer() && std::find(gone.begin(), gone.end(), false) != gone.end() && Clock::now() < deadline) {
-    for (const Heartbeat& beat : channel_->receive()) {
-      if (beat.is_last != 0) gone[static_cast<size_t>(beat.rank)] = true;
-    }
+  while (is_observer() && !all_have_left() && Clock::now() < deadline) {
+    for (const Heartbeat& beat : channel_->receive()) take(beat);
     std::this_thread::sleep_for(std::chrono::milliseconds(1));
   }
   channel_->flush(kFlushPatience_s);
@@ -150,6 +148,7 @@ void Watchdog::take(const Heartbeat& beat) {
   if (!rank.view.heard || beat.activity.progress != rank.view.beat.activity.progress) rank.went_on_at_s = now_s_;
   rank.view.beat = beat;
   rank.view.heard = true;
+  rank.has_left = beat.is_last != 0;
   rank.heard_at_s = now_s_;
 }
 
@@ -158,7 +157,7 @@ double Watchdog::silent_after_s() const { return std::max(kSilence_s, 4 * interv
 double Watchdog::limit_s() const {
   double largest = 0;
   for (const Observed& rank : ranks_) {
-    if (now_s_ - rank.heard_at_s > silent_after_s()) continue;  // it may have entered another section since
+    if (rank.has_left || now_s_ - rank.heard_at_s > silent_after_s()) continue;  // it may have entered another section since
     const double limit = limits_.of(rank.view.beat.activity.section);
     if (limit == 0) return 0;
     largest = std::max(largest, limit);
@@ -205,7 +204,7 @@ void Watchdog::end_job() {
   std::vector<RankView> views;
   for (const Observed& rank : ranks_) {
     views.push_back(rank.view);
-    views.back().silent_s = now_s_ - rank.heard_at_s;
+    views.back().silent_s = rank.has_left ? 0 : now_s_ - rank.heard_at_s;
   }
   const auto& mine = ranks_[static_cast<size_t>(process_->world_rank())].view.beat.activity;
   talk_.error("watchdog: no rank has gone on for " + std::to_string(static_cast<int64_t>(idle_s())) + " s in " +

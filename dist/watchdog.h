@@ -75,6 +75,7 @@ class Watchdog {
     RankView view;
     double heard_at_s = 0;    // of the watchdog's own clock
     double went_on_at_s = 0;
+    bool has_left = false;    // its watchdog has ended
   };
 
   std::shared_ptr<Process> process_;

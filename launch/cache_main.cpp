@@ -54,7 +54,9 @@ class BuildCommand {
     const auto grid = start_grid(config_, process_, &watchdog);
     trainer::Experiment experiment;
     together([&] { experiment = trainer::prepare_experiment(config_); });
-    together([&] { dist::require_agreement(*process_, experiment.agreement()); });
+    std::vector<dist::Topic> topics;
+    together([&] { topics = experiment.agreement(); });
+    together([&] { dist::require_agreement(*process_, topics); });
 
     std::optional<data::CacheWriteLock> lock;
     together([&] {

@@ -59,7 +59,9 @@ class TrainCommand {
   void train(dist::Watchdog& watchdog, int64_t threads) {
     grid_ = start_grid(config_, process_, &watchdog);
     together([&] { experiment_ = trainer::prepare_experiment(config_); });
-    together([&] { dist::require_agreement(*process_, experiment_.agreement()); });
+    std::vector<dist::Topic> topics;
+    together([&] { topics = experiment_.agreement(); });
+    together([&] { dist::require_agreement(*process_, topics); });
     if (is_finished(/*tell_changes=*/true)) return;
     run_stages(threads);
   }

@@ -47,6 +47,7 @@ TrainStep::TrainStep(const dist::ProcessGrid& grid, const configs::OptimizerConf
     : grid_(grid), config_(config), models_(std::move(models)), optimizer_(models_.trainables.masters(), config) {}
 
 double TrainStep::run_micro_batch(std::span<const data::Sample> samples, double scale) {
+  grid_.go_on();
   const auto batch = data::pack(samples, models_.llm.config().bos_id, models_.layalign.input_form()).to(grid_.device);
   const auto states = model::encode_shared(models_.encoder, batch, models_.encoder_layers, grid_.tp);
   const auto loss = models_.layalign.label_losses(batch, states).sum();

@@ -12,6 +12,7 @@
 #include "configs/scalars.h"
 #include "dist/device.h"
 #include "dist/error.h"
+#include "trainer/checkpoint_place.h"
 #include "trainer/error.h"
 #include "trainer/format.h"
 #include "trainer/log.h"
@@ -117,7 +118,11 @@ std::optional<TrainingState> Training::find_state(const std::filesystem::path& b
   auto state = newest_training_state(folder_.stages(), &warnings);
   for (const auto& warning : warnings) log_warn(warning);
   if (!state && !begin_at.empty()) {
+    require_resumable(CheckpointPlace(begin_at).run(), experiment_.config, nullptr);
     state = load_training_state(begin_at);
+    // The best weights so far lie in the other run.
+    state->best_perplexity = std::numeric_limits<double>::infinity();
+    state->best_accuracy = -1;
     log_info("this run begins at " + begin_at.string());
   }
   if (!state) return state;

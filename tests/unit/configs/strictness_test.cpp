@@ -113,7 +113,7 @@ TEST(LoadConfig, ReportsUnknownAndRepeatedKeysAtOnce) {
                   "c.yaml:7:1: unknown key 'eps'; did you mean 'optimizer.eps'?",
                   "c.yaml:8:1: unknown key 'lr'; did you mean 'stages[].lr'?",
                   "c.yaml:9:1: unknown key 'zzz'; the keys here are output, seed, model, parallel, data, cache, stages, "
-                  "optimizer, schedule, checkpoint, eval, log, comm, stop_after",
+                  "optimizer, schedule, checkpoint, eval, log, comm, watchdog, stop_after",
                   "c.yaml:11:1: duplicate key 'seed': it is already at c.yaml:10:1",
                   "c.yaml:12:1: unknown key 'sede'; did you mean 'seed'?"));
 }
