@@ -54,9 +54,7 @@ class BuildCommand {
     const auto grid = start_grid(config_, process_, &watchdog);
     trainer::Experiment experiment;
     together([&] { experiment = trainer::prepare_experiment(config_); });
-    std::vector<dist::Topic> topics;
-    together([&] { topics = experiment.agreement(); });
-    together([&] { dist::require_agreement(*process_, topics); });
+    agree_on(*process_, [&] { return experiment.agreement(); });
 
     std::optional<data::CacheWriteLock> lock;
     together([&] {

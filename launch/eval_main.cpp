@@ -4,7 +4,6 @@
 #include <nlohmann/json.hpp>
 
 #include "configs/reader.h"
-#include "dist/agreement.h"
 #include "launch/eval_arguments.h"
 #include "launch/eval_plan.h"
 #include "launch/eval_scores.h"
@@ -50,9 +49,7 @@ class EvalCommand {
       trainer::set_up_log(trainer::make_rank_tag(grid_.world_rank, grid_.world_size, grid_.tp_rank, grid_.dp_rank),
                           false);
     together([&] { plan_ = prepare_evaluation(arguments_, config); });
-    std::vector<dist::Topic> topics;
-    together([&] { topics = plan_.agreement(); });
-    together([&] { dist::require_agreement(*process_, topics); });
+    agree_on(*process_, [&] { return plan_.agreement(); });
     models_ = trainer::load_frozen_models(plan_.experiment, grid_, [&](const auto& piece) { together(piece); });
     trainables_.emplace(plan_.experiment.sizes, grid_.device);
     if (plan_.modes != std::vector{trainer::AnswerMode::kLlm}) load_checkpoint();

@@ -85,6 +85,12 @@ void together(const dist::Process& process, const std::function<void()>& piece) 
   throw AgreedFailure(message, std::stoi(ranks_of.begin()->first));
 }
 
+void agree_on(const dist::Process& process, const std::function<std::vector<dist::Topic>()>& topics) {
+  std::vector<dist::Topic> mine;
+  together(process, [&] { mine = topics(); });  // may fail on one rank: before any of them compares
+  together(process, [&] { dist::require_agreement(process, mine); });
+}
+
 int run_program(const std::function<void(std::shared_ptr<dist::Process>)>& body) {
   std::shared_ptr<dist::Process> process;
   try {

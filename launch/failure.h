@@ -4,7 +4,9 @@
 #include <functional>
 #include <stdexcept>
 #include <string>
+#include <vector>
 
+#include "dist/agreement.h"
 #include "dist/process.h"
 
 namespace layalign::launch {
@@ -38,6 +40,9 @@ std::pair<int, std::string> describe(const std::exception_ptr& error);
 /// the error was not common to all. `piece` either communicates with all ranks or with none.
 /// Collectives: one gather on the control channel.
 void together(const dist::Process& process, const std::function<void()>& piece);
+
+/// Compares on all ranks what `topics` gives on each (dist::require_agreement). Errors: as `together`.
+void agree_on(const dist::Process& process, const std::function<std::vector<dist::Topic>()>& topics);
 
 /// Runs a whole program: `body`, then a clean end of all ranks. An agreed failure is printed once and ends all ranks cleanly;
 /// any other error is printed by its rank and ends all ranks at once. Returns the exit code.

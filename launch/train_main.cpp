@@ -5,7 +5,6 @@
 
 #include "configs/error.h"
 #include "configs/reader.h"
-#include "dist/agreement.h"
 #include "dist/process_grid.h"
 #include "launch/failure.h"
 #include "launch/signals.h"
@@ -59,9 +58,7 @@ class TrainCommand {
   void train(dist::Watchdog& watchdog, int64_t threads) {
     grid_ = start_grid(config_, process_, &watchdog);
     together([&] { experiment_ = trainer::prepare_experiment(config_); });
-    std::vector<dist::Topic> topics;
-    together([&] { topics = experiment_.agreement(); });
-    together([&] { dist::require_agreement(*process_, topics); });
+    agree_on(*process_, [&] { return experiment_.agreement(); });
     if (is_finished(/*tell_changes=*/true)) return;
     run_stages(threads);
   }
