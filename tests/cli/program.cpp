@@ -1,26 +1,12 @@
 #include "tests/cli/program.h"
 
-#include <sys/wait.h>
 #include <unistd.h>
 
-#include <array>
-#include <cstdio>
 #include <fstream>
 #include <sstream>
 #include <stdexcept>
 
 namespace layalign::test {
-
-Outcome run_command(const std::string& command) {
-  FILE* pipe = popen(("( " + command + " ) 2>&1").c_str(), "r");
-  if (!pipe) throw std::runtime_error("popen failed");
-  Outcome outcome;
-  std::array<char, 4096> buffer;
-  while (size_t count = fread(buffer.data(), 1, buffer.size(), pipe)) outcome.output.append(buffer.data(), count);
-  const int status = pclose(pipe);
-  outcome.code = WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
-  return outcome;
-}
 
 std::string program_command(const std::string& program, int ranks, const std::string& arguments) {
   const std::string launcher = ranks == 1 ? "" : "tests/mpirun.sh -n " + std::to_string(ranks) + " ";

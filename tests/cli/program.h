@@ -3,16 +3,9 @@
 #include <filesystem>
 #include <string>
 
+#include "tests/command.h"
+
 namespace layalign::test {
-
-/// What a finished program said.
-struct Outcome {
-  int code = 0;
-  std::string output;  ///< stdout and stderr together
-};
-
-/// Runs a shell command line to its end.
-Outcome run_command(const std::string& command);
 
 /// The shell's command line of `mpirun -n ranks PROGRAM arguments`, or the program alone for one rank, from the repository's
 /// folder.
