@@ -14,6 +14,7 @@
 #include "dist/error.h"
 #include "dist/mpi_backend.h"
 #include "dist/mpi_heartbeat.h"
+#include "dist/mpi_notice.h"
 
 namespace layalign::dist {
 namespace {
@@ -60,6 +61,8 @@ struct Process::Mpi {
   MPI_Comm control = MPI_COMM_NULL;
   std::vector<MPI_Comm> groups;
   int64_t sequence = 0;  // of collectives on the control channel
+
+  MPI_Comm duplicate_of_control();
 };
 
 Process::Process() : host_(host_name()), exceptions_at_start_(std::uncaught_exceptions()) {
@@ -171,14 +174,24 @@ std::shared_ptr<Backend> Process::make_mpi_backend(int color) {
   return std::make_shared<MpiBackend>(group);
 }
 
+MPI_Comm Process::Mpi::duplicate_of_control() {
+  MPI_Comm group = MPI_COMM_NULL;
+  check_mpi(MPI_Comm_dup(control, &group), "MPI_Comm_dup");
+  check_mpi(MPI_Comm_set_errhandler(group, MPI_ERRORS_RETURN), "MPI_Comm_set_errhandler");
+  groups.push_back(group);
+  return group;
+}
+
 std::shared_ptr<HeartbeatChannel> Process::make_heartbeat_channel() {
   if (!mpi_) throw CommError("a world of one without MPI has no heartbeats");
   const auto scope = begin_collective("split");
-  MPI_Comm group = MPI_COMM_NULL;
-  check_mpi(MPI_Comm_dup(mpi_->control, &group), "MPI_Comm_dup");
-  check_mpi(MPI_Comm_set_errhandler(group, MPI_ERRORS_RETURN), "MPI_Comm_set_errhandler");
-  mpi_->groups.push_back(group);
-  return std::make_shared<MpiHeartbeatChannel>(group);
+  return std::make_shared<MpiHeartbeatChannel>(mpi_->duplicate_of_control());
+}
+
+std::unique_ptr<Notice> Process::make_notice() {
+  if (!mpi_) return std::make_unique<MpiNotice>(MPI_COMM_NULL);
+  const auto scope = begin_collective("split");
+  return std::make_unique<MpiNotice>(mpi_->duplicate_of_control());
 }
 
 void Process::finalize() {

@@ -8,6 +8,7 @@
 #include "dist/activity.h"
 #include "dist/backend.h"
 #include "dist/heartbeat.h"
+#include "dist/notice.h"
 
 namespace layalign::dist {
 
@@ -68,6 +69,9 @@ class Process {
 
   /// A channel for heartbeats of all ranks. Collectives: one on the control channel.
   std::shared_ptr<HeartbeatChannel> make_heartbeat_channel();
+
+  /// A notice among all ranks. Collectives: one on the control channel.
+  std::unique_ptr<Notice> make_notice();
 
   /// What this rank is doing: its collectives are noted here, and the section of the run by whoever runs it.
   const std::shared_ptr<Activity>& activity() const { return activity_; }

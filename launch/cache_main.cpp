@@ -77,7 +77,8 @@ class BuildCommand {
     for (const auto& shard : cache->passed_over()) trainer::log_warn("to be encoded anew: " + shard.problem);
     trainer::log_info(trainer::cache_plan_text(plan, folder_));
     if (arguments_.dry_run) return;
-    together(trainer::leave_if_asked_to_stop);
+    const auto stop = process_->make_notice();
+    together([&] { trainer::leave_if_asked_to_stop(*stop); });
     together([&] { dist::require_agreement(*process_, {{"texts that are missing in " + folder_.string(), plan.fingerprint()}}); });
     together([&] {
       if (grid.world_rank == 0) cache->remove_passed_over();
@@ -87,7 +88,7 @@ class BuildCommand {
       if (grid.world_rank == 0 && !is_there) data::ActivationCache::create(folder_, form);
     });
     trainer::CacheBuildTimes times;
-    together([&] { times = build(experiment, form, plan, grid); });
+    together([&] { times = build(experiment, form, plan, grid, *stop); });
     report(times, grid.world_size);
     together([&] {
       if (grid.world_rank == 0) trainer::check_built(plan, data::ActivationCache(folder_, form));
@@ -98,15 +99,20 @@ class BuildCommand {
 
   /// A rank that fails says so now: the others first finish their shares.
   trainer::CacheBuildTimes build(const trainer::Experiment& experiment, const data::CacheForm& form, const trainer::CachePlan& plan,
-                                 const dist::ProcessGrid& grid) const {
+                                 const dist::ProcessGrid& grid, dist::Notice& stop) const {
+    trainer::CacheBuildTimes times;
+    std::exception_ptr problem;
     try {
-      return trainer::build_cache(experiment, form, plan, folder_, grid);
+      times = trainer::build_cache(experiment, form, plan, folder_, grid, stop);
     } catch (const trainer::StoppedError&) {
-      throw;
+      problem = std::current_exception();
     } catch (const std::exception& error) {
+      problem = std::current_exception();
       if (grid.world_size > 1) trainer::log_error(std::string(error.what()) + " (the other ranks finish their shards)");
-      throw;
     }
+    stop.close(*process_);
+    if (problem) std::rethrow_exception(problem);
+    return times;
   }
 
   void report(const trainer::CacheBuildTimes& times, int ranks) const {

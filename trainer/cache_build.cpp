@@ -143,11 +143,13 @@ class BuildProgress {
 /// Encodes the texts of one shard after the other; the states of a batch are stored while the next one is encoded.
 class ShardBuilder {
  public:
-  ShardBuilder(const Experiment& experiment, const data::CacheForm& form, const fs::path& folder, const dist::ProcessGrid& grid)
+  ShardBuilder(const Experiment& experiment, const data::CacheForm& form, const fs::path& folder, const dist::ProcessGrid& grid,
+               dist::Notice& stop)
       : sources_(experiment),
         form_(form),
         folder_(folder),
         grid_(grid),
+        stop_(stop),
         layers_(form.layers.begin(), form.layers.end() - 1),
         encoder_(model::load_encoder(experiment.encoder_folder, grid.device,
                                      form.compute_precision == "bfloat16" ? at::kBFloat16 : at::kFloat,
@@ -171,7 +173,7 @@ class ShardBuilder {
       const auto states_PSD = encode(ids, begin, end);
       times->encoder_s += seconds_since(start);
       if (writing.valid()) writing.get();
-      leave_if_asked_to_stop();
+      leave_if_asked_to_stop(stop_);
       writing = std::async(std::launch::async, [=, this, &samples] { store(*writer, samples, begin, end, states_PSD); });
       progress->advance(tokens);
       times->tokens += tokens;
@@ -215,6 +217,7 @@ class ShardBuilder {
   const data::CacheForm& form_;
   const fs::path& folder_;
   const dist::ProcessGrid& grid_;
+  dist::Notice& stop_;
   std::vector<int64_t> layers_;
   std::unique_ptr<model::Encoder> encoder_;
   int64_t batches_ = 0;  // begun
@@ -283,7 +286,7 @@ std::string cache_plan_text(const CachePlan& plan, const fs::path& folder) {
 }
 
 CacheBuildTimes build_cache(const Experiment& experiment, const data::CacheForm& form, const CachePlan& plan,
-                            const fs::path& folder, const dist::ProcessGrid& grid) {
+                            const fs::path& folder, const dist::ProcessGrid& grid, dist::Notice& stop) {
   at::NoGradGuard no_grad;
   CacheBuildTimes times;
   std::vector<const std::vector<PlannedText>*> mine;
@@ -293,7 +296,7 @@ CacheBuildTimes build_cache(const Experiment& experiment, const data::CacheForm&
     for (const PlannedText& text : plan.shards[i]) tokens += text.tokens;
   }
   if (!mine.empty()) {
-    ShardBuilder builder(experiment, form, folder, grid);
+    ShardBuilder builder(experiment, form, folder, grid, stop);
     BuildProgress progress(tokens);
     const auto start = Clock::now();
     for (const auto* shard : mine) builder.build(*shard, &progress, &times);

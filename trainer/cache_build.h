@@ -55,10 +55,11 @@ struct CacheBuildTimes {
 };
 
 /// Encodes what is missing and writes it: the ranks share the shards, each encodes batches of texts of like length while a thread
-/// writes those before. Killed and started again it goes on with the shards that are not finished.
+/// writes those before. Killed and started again it goes on with the shards that are not finished. `stop`: where ranks that are asked
+/// to stop tell the others.
 /// Errors: DataError for states that cannot be stored; IoError; StoppedError, with the finished shards kept.
 CacheBuildTimes build_cache(const Experiment& experiment, const data::CacheForm& form, const CachePlan& plan,
-                            const std::filesystem::path& folder, const dist::ProcessGrid& grid);
+                            const std::filesystem::path& folder, const dist::ProcessGrid& grid, dist::Notice& stop);
 
 /// Looks for every text of the plan in the cache that was opened after the build. Errors: DataError saying how many are missing.
 void check_built(const CachePlan& plan, const data::ActivationCache& cache);

@@ -37,9 +37,11 @@ std::string agreed_reason(const std::string& mine, const dist::Process* process)
   return "";
 }
 
-void leave_if_asked_to_stop() {
-  const std::string signal = asked_to_stop();
-  if (!signal.empty()) throw StoppedError("stopped by " + signal + "; what was finished is kept, the same command goes on");
+void leave_if_asked_to_stop(dist::Notice& notice) {
+  if (const std::string mine = asked_to_stop(); !mine.empty()) notice.give(mine);
+  if (const std::string signal = notice.heard(); !signal.empty()) {
+    throw StoppedError("stopped by " + signal + "; what was finished is kept, the same command goes on");
+  }
 }
 
 }  // namespace layalign::trainer

@@ -26,7 +26,7 @@ double process_age_s();
 /// which is null in a world of one.
 std::string agreed_reason(const std::string& mine, const dist::Process* process);
 
-/// Errors: StoppedError, where somebody asked this process.
-void leave_if_asked_to_stop();
+/// Tells all ranks where this process was asked. Errors: StoppedError, where any was.
+void leave_if_asked_to_stop(dist::Notice& notice);
 
 }  // namespace layalign::trainer

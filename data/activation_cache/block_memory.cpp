@@ -2,10 +2,11 @@
 
 #include <sys/mman.h>
 
+#include <algorithm>
 #include <cstdint>
-#include <map>
 #include <mutex>
 #include <utility>
+#include <vector>
 
 namespace layalign::data {
 
@@ -23,7 +24,7 @@ void use_huge_pages(const at::Tensor& piece) {
 
 struct BlockMemory::Pool {
   std::mutex mutex;
-  std::multimap<int64_t, at::Tensor> free;  // by bytes
+  std::vector<at::Tensor> free;  // the one given back last at the end
   int64_t free_bytes = 0;
   int64_t keep_bytes = 0;
 
@@ -31,11 +32,13 @@ struct BlockMemory::Pool {
   at::Tensor take(int64_t bytes) {
     {
       const std::lock_guard lock(mutex);
-      const auto found = free.lower_bound(bytes);
-      if (found != free.end() && found->first <= bytes + bytes / 2) {
-        at::Tensor piece = std::move(found->second);
-        free_bytes -= found->first;
-        free.erase(found);
+      // The last one given back is still in the processor's cache.
+      const auto fits = [bytes](const at::Tensor& piece) { return piece.numel() >= bytes && piece.numel() <= 2 * bytes; };
+      const auto found = std::find_if(free.rbegin(), free.rend(), fits);
+      if (found != free.rend()) {
+        at::Tensor piece = std::move(*found);
+        free_bytes -= piece.numel();
+        free.erase(std::next(found).base());
         return piece;
       }
     }
@@ -48,10 +51,9 @@ struct BlockMemory::Pool {
   void give_back(at::Tensor piece) {
     const std::lock_guard lock(mutex);
     free_bytes += piece.numel();
-    const int64_t bytes = piece.numel();
-    free.emplace(bytes, std::move(piece));
-    while (free_bytes > keep_bytes) {  // the smallest go: a large one serves small batches as well
-      free_bytes -= free.begin()->first;
+    free.push_back(std::move(piece));
+    while (free_bytes > keep_bytes) {
+      free_bytes -= free.front().numel();
       free.erase(free.begin());
     }
   }

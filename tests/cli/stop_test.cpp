@@ -223,6 +223,16 @@ TEST_F(StoppingMiniature, ACacheThatIsBuiltKeepsItsShards) {
   EXPECT_EQ(run_program("layalign-cache", 1, "verify " + cache).code, 0);
 }
 
+TEST_F(StoppingMiniature, OneRankThatIsAskedToStopEndsTheBuildOfAll) {
+  const auto cache = folder.path("cache").string();
+  const auto stopped = struck("layalign-cache", 2, "build " + config, "ls " + cache + "/shard-*.json >/dev/null 2>&1",
+                              "kill -TERM $(pgrep -P $run -x layalign-cache | tail -n 1)");
+  EXPECT_EQ(stopped.code, kSaved) << stopped.output;
+  EXPECT_THAT(stopped.output, HasSubstr("stopped by SIGTERM"));
+  EXPECT_EQ(stopped.output.find("cache: built"), std::string::npos) << stopped.output;
+  EXPECT_EQ(run_program("layalign-cache", 2, "build " + config).code, 0);
+}
+
 TEST_F(Stopping, TasksOfSlurmThatDoNotKnowOfEachOtherAreRefused) {
   auto command = program_command("layalign-train", 1, arguments("alone"));
   command.insert(command.find("&& ") + 3, "SLURM_NTASKS=4 SLURM_STEP_NUM_TASKS=4 ");

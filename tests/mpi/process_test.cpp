@@ -3,6 +3,8 @@
 #include <gtest/gtest.h>
 
 #include <numeric>
+#include <string>
+#include <thread>
 
 #include "dist/error.h"
 #include "tests/mpi/test_process.h"
@@ -45,6 +47,29 @@ TEST(Process, broadcasts_from_every_root) {
   }
   EXPECT_EQ(process->broadcast("", 0), "");
   EXPECT_THROW(process->broadcast("", process->world_size()), CommError);
+}
+
+TEST(Process, tells_all_ranks_what_one_says) {
+  const auto process = test_process();
+  for (const int speakers : {1, process->world_size()}) {
+    const auto notice = process->make_notice();
+    EXPECT_EQ(notice->heard(), "");
+    process->barrier();
+    if (process->world_rank() >= process->world_size() - speakers) {
+      for (int i = 0; i < 3; ++i) notice->give("SIGTERM");
+    }
+    while (notice->heard().empty()) std::this_thread::yield();
+    EXPECT_EQ(notice->heard(), "SIGTERM");
+    notice->close(*process);
+  }
+}
+
+TEST(Process, ends_notices_that_nobody_has_heard) {
+  const auto process = test_process();
+  const auto notice = process->make_notice();
+  notice->give(std::string(100, 'x'));
+  notice->close(*process);
+  EXPECT_EQ(notice->heard(), std::string(63, 'x'));
 }
 
 TEST(Process, is_one_a_program) { EXPECT_THROW(layalign::dist::Process(), CommError); }
