@@ -110,7 +110,7 @@ void visit_fields(S& s, auto&& visit) {
         s.recompute);
   visit(Field{"threads", "CPU threads of a rank. null: OMP_NUM_THREADS, else an equal share of the CPUs that the ranks of a node may use.", kFromOne}, s.threads);
   visit(
-      Field{"check_replicas_every", "Steps between two checks that all ranks hold the same trained weights.", kFromOne},
+      Field{"check_replicas_every", "Steps between two checks that all ranks hold the same trained weights, and the frozen ones that they loaded.", kFromOne},
       s.check_replicas_every);
 }
 

@@ -14,6 +14,7 @@
 #include "dist/error.h"
 #include "dist/mpi_backend.h"
 #include "dist/mpi_heartbeat.h"
+#include "dist/mpi_mailbox.h"
 #include "dist/mpi_notice.h"
 
 namespace layalign::dist {
@@ -186,6 +187,12 @@ std::shared_ptr<HeartbeatChannel> Process::make_heartbeat_channel() {
   if (!mpi_) throw CommError("a world of one without MPI has no heartbeats");
   const auto scope = begin_collective("split");
   return std::make_shared<MpiHeartbeatChannel>(mpi_->duplicate_of_control());
+}
+
+std::unique_ptr<Mailbox> Process::make_mailbox() {
+  if (!mpi_) throw CommError("a world of one without MPI has no mailbox");
+  const auto scope = begin_collective("split");
+  return std::make_unique<MpiMailbox>(mpi_->duplicate_of_control());
 }
 
 std::unique_ptr<Notice> Process::make_notice() {

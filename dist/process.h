@@ -8,6 +8,7 @@
 #include "dist/activity.h"
 #include "dist/backend.h"
 #include "dist/heartbeat.h"
+#include "dist/mailbox.h"
 #include "dist/notice.h"
 
 namespace layalign::dist {
@@ -69,6 +70,9 @@ class Process {
 
   /// A channel for heartbeats of all ranks. Collectives: one on the control channel.
   std::shared_ptr<HeartbeatChannel> make_heartbeat_channel();
+
+  /// A mailbox of all ranks. Collectives: one on the control channel.
+  std::unique_ptr<Mailbox> make_mailbox();
 
   /// A notice among all ranks. Collectives: one on the control channel.
   std::unique_ptr<Notice> make_notice();

@@ -50,8 +50,8 @@ Loaded load(const std::string& path, bool optimizer) {
       loaded.tensors.emplace(prefix + name, tensor);
   };
   add("", state.masters);
-  add(trainer::kExpAvg, state.exp_avg);
-  add(trainer::kExpAvgSq, state.exp_avg_sq);
+  add("exp_avg.", state.exp_avg);
+  add("exp_avg_sq.", state.exp_avg_sq);
   return loaded;
 }
 

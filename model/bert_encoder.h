@@ -22,6 +22,9 @@ class BertEncoder : public TransformerEncoder {
 
  protected:
   at::Tensor embed(const at::Tensor& ids_S, const std::vector<int64_t>& offsets) const override;
+  std::vector<at::Tensor> embedding_weights() const override {
+    return {token_type_D_, positions_PD_, embedding_norm_.weight_D, embedding_norm_.bias_D};
+  }
 
  private:
   std::optional<int64_t> padding_id_;

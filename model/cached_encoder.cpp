@@ -117,6 +117,10 @@ const Encoder& CachedEncoder::encoder() const {
   return *state_->encoder;
 }
 
+std::vector<at::Tensor> CachedEncoder::weights() const {
+  return state_->encoder ? state_->encoder->weights() : std::vector<at::Tensor>();
+}
+
 bool CachedEncoder::is_lossless() const {
   const auto dtype = cache_->form().dtype;
   return dtype == data::CacheDtype::kFloat32 || (dtype == data::CacheDtype::kBfloat16 && type_ == at::kBFloat16);

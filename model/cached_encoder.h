@@ -57,6 +57,7 @@ class CachedEncoder : public Encoder {
   const EncoderInfo& info() const override { return info_; }
   at::ScalarType type() const override { return type_; }
   const std::string& fingerprint() const override { return fingerprint_; }
+  std::vector<at::Tensor> weights() const override;
 
   /// As Encoder::encode. States that are found damaged are computed and, where states are added, added again.
   /// Errors: StatesError (model/error.h); IoError where the system does not read the cache and nothing may be computed.

@@ -40,6 +40,8 @@ class Encoder {
   virtual at::ScalarType type() const = 0;
   /// What tells its weights from another's.
   virtual const std::string& fingerprint() const = 0;
+  /// Every weight in memory, as it is stored there; of a cache's encoder those of the one behind it, once it is loaded.
+  virtual std::vector<at::Tensor> weights() const = 0;
 
   /// States of a packed batch: ids_S int64, `offsets` [B+1]. `layers`: which of hidden_states[0..n], ascending or not.
   /// Numbered as transformers does: 0 the embedding output, n the last state after the final norm. Without gradient.

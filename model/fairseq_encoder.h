@@ -23,6 +23,7 @@ class FairseqEncoder : public TransformerEncoder {
 
  protected:
   at::Tensor embed(const at::Tensor& ids_S, const std::vector<int64_t>& offsets) const override;
+  std::vector<at::Tensor> embedding_weights() const override { return {positions_PD_}; }
 
  private:
   FairseqConfig fairseq_;

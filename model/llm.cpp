@@ -150,4 +150,20 @@ at::Tensor Llm::logits(const at::Tensor& hidden_ND) const {
 
 at::Tensor Llm::likeliest(const at::Tensor& hidden_ND) const { return vocabulary_argmax(normed(hidden_ND), head_, tp_); }
 
+std::vector<at::Tensor> DecoderLayer::weights() const {
+  std::vector<at::Tensor> all;
+  append_defined(all, {input_norm_D_, post_attention_norm_D_, qkv_weight_, qkv_bias_, q_norm_d_, k_norm_d_, o_weight_, o_bias_D_,
+                       gate_up_weight_, gate_up_bias_, down_weight_, down_bias_D_});
+  return all;
+}
+
+std::vector<at::Tensor> Llm::weights() const {
+  std::vector<at::Tensor> all;
+  append_defined(all, {embedding_.weight_VlD, head_.weight_VlD, norm_D_, frequencies_});
+  for (const DecoderLayer& layer : layers_) {
+    for (const at::Tensor& tensor : layer.weights()) all.push_back(tensor);
+  }
+  return all;
+}
+
 }  // namespace layalign::model

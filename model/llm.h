@@ -64,6 +64,7 @@ class DecoderLayer {
   /// What attention scores are multiplied by: 1 / sqrt(dh).
   double scale() const;
   int64_t kv_heads() const { return kv_heads_; }  ///< G
+  std::vector<at::Tensor> weights() const;         ///< of this rank
   int64_t head_dim() const { return head_dim_; }
 
  private:
@@ -101,6 +102,8 @@ class Llm {
   const LlmConfig& config() const { return config_; }
   at::ScalarType type() const { return type_; }
   const std::string& fingerprint() const { return fingerprint_; }
+  /// Every weight of this rank's shard, as it is in memory.
+  std::vector<at::Tensor> weights() const;
   const DecoderLayer& layer(int64_t index) const { return layers_[index]; }
   int64_t layers() const { return static_cast<int64_t>(layers_.size()); }
 

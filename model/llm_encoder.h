@@ -23,6 +23,7 @@ class LlmEncoder : public Encoder {
   const EncoderInfo& info() const override { return info_; }
   at::ScalarType type() const override { return llm_.type(); }
   const std::string& fingerprint() const override { return llm_.fingerprint(); }
+  std::vector<at::Tensor> weights() const override { return llm_.weights(); }
   /// Errors: ModelError for a sample longer than info().max_tokens.
   EncoderStates encode(const at::Tensor& ids_S, const std::vector<int64_t>& offsets,
                        const std::vector<int64_t>& layers) const override;

@@ -119,4 +119,12 @@ EncoderStates T5Encoder::encode(const at::Tensor& ids_S, const std::vector<int64
   return states.finish(rms_norm(x_SD, final_norm_D_, config_.norm_eps));
 }
 
+std::vector<at::Tensor> T5Encoder::weights() const {
+  std::vector<at::Tensor> all{embedding_VD_, position_bias_BH_, final_norm_D_};
+  for (const Block& block : blocks_) {
+    append_defined(all, {block.attention_norm, block.qkv, block.o, block.feed_forward_norm, block.wi, block.wo});
+  }
+  return all;
+}
+
 }  // namespace layalign::model

@@ -34,6 +34,7 @@ class T5Encoder : public Encoder {
   const EncoderInfo& info() const override { return config_.info; }
   at::ScalarType type() const override { return embedding_VD_.scalar_type(); }
   const std::string& fingerprint() const override { return fingerprint_; }
+  std::vector<at::Tensor> weights() const override;
   EncoderStates encode(const at::Tensor& ids_S, const std::vector<int64_t>& offsets,
                        const std::vector<int64_t>& layers) const override;
 

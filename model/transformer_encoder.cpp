@@ -79,4 +79,17 @@ EncoderStates TransformerEncoder::encode(const at::Tensor& ids_S, const std::vec
   return states.finish(norm_ == Norm::kPre ? final_norm_(x_SD) : x_SD);
 }
 
+std::vector<at::Tensor> TransformerEncoder::weights() const {
+  std::vector<at::Tensor> all{embedding_VD_};
+  const auto add_linear = [&](const Linear& linear) { append_defined(all, {linear.weight, linear.bias}); };
+  const auto add_norm = [&](const LayerNorm& norm) { append_defined(all, {norm.weight_D, norm.bias_D}); };
+  for (const at::Tensor& tensor : embedding_weights()) append_defined(all, {tensor});
+  for (const TransformerLayer& layer : layers_) {
+    for (const Linear* linear : {&layer.qkv, &layer.out, &layer.up, &layer.down}) add_linear(*linear);
+    for (const LayerNorm* norm : {&layer.attention_norm, &layer.feed_forward_norm}) add_norm(*norm);
+  }
+  add_norm(final_norm_);
+  return all;
+}
+
 }  // namespace layalign::model

@@ -64,6 +64,7 @@ class TransformerEncoder : public Encoder {
   const EncoderInfo& info() const override { return config_.info; }
   at::ScalarType type() const override { return embedding_VD_.scalar_type(); }
   const std::string& fingerprint() const override { return fingerprint_; }
+  std::vector<at::Tensor> weights() const override;
   /// Errors: ModelError for a sample longer than info().max_tokens.
   EncoderStates encode(const at::Tensor& ids_S, const std::vector<int64_t>& offsets,
                        const std::vector<int64_t>& layers) const override;
@@ -76,6 +77,8 @@ class TransformerEncoder : public Encoder {
 
   /// hidden_states[0], [S, D].
   virtual at::Tensor embed(const at::Tensor& ids_S, const std::vector<int64_t>& offsets) const = 0;
+  /// The weights that only `embed` uses.
+  virtual std::vector<at::Tensor> embedding_weights() const = 0;
 
   static Linear read_linear(Weights& weights, const std::string& name, int64_t out, int64_t in);
   /// Reads the names of PyTorch (weight, bias) and those of TensorFlow (gamma, beta).

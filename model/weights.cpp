@@ -1,5 +1,8 @@
 #include "model/weights.h"
 
+#include <algorithm>
+#include <iterator>
+
 #include <sstream>
 
 #include "model/error.h"
@@ -71,6 +74,10 @@ std::vector<std::string> Weights::unused() const {
     if (!used_.contains(name)) names.push_back(name);
   }
   return names;
+}
+
+void append_defined(std::vector<at::Tensor>& all, std::initializer_list<at::Tensor> tensors) {
+  std::ranges::copy_if(tensors, std::back_inserter(all), [](const at::Tensor& tensor) { return tensor.defined(); });
 }
 
 }  // namespace layalign::model

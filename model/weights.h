@@ -3,6 +3,7 @@
 #include <ATen/ATen.h>
 
 #include <filesystem>
+#include <initializer_list>
 #include <set>
 #include <string>
 #include <vector>
@@ -45,5 +46,8 @@ class Weights {
   at::ScalarType type_;
   std::set<std::string> used_;
 };
+
+/// Adds those tensors that are defined.
+void append_defined(std::vector<at::Tensor>& all, std::initializer_list<at::Tensor> tensors);
 
 }  // namespace layalign::model

@@ -14,6 +14,8 @@ namespace {
 
 namespace fs = std::filesystem;
 
+constexpr std::string_view kReplaced = ".old.tmp";
+
 [[noreturn]] void fail(const char* what, const std::filesystem::path& path) {
   const std::string reason = std::strerror(errno);
   throw IoError(path.string() + ": cannot " + what + ": " + reason +
@@ -28,7 +30,7 @@ void replace_folder(const fs::path& temporary, const fs::path& target) {
   } else if (!exchange_names(temporary, target)) {
     // Network file systems cannot exchange two names at once: the old one is gone for the moment between two renames.
     fs::path old = target;
-    old += ".old.tmp";
+    old += kReplaced;
     remove_folder(old);
     rename_file(target, old);
     rename_file(temporary, target);
@@ -40,6 +42,11 @@ void replace_folder(const fs::path& temporary, const fs::path& target) {
 }
 
 }  // namespace
+
+fs::path name_of_replaced(const fs::path& path) {
+  const std::string name = path.string();
+  return name.ends_with(kReplaced) ? fs::path(name.substr(0, name.size() - kReplaced.size())) : path;
+}
 
 void write_folder_durably(const fs::path& target, const std::function<void(const fs::path& folder)>& write) {
   fs::path temporary = target;

@@ -80,6 +80,22 @@ std::string holder(int descriptor) {
   return line.empty() ? "another process" : line.substr(0, line.find('\n'));
 }
 
+/// Gives folders that were being replaced their names again and removes what is unfinished.
+void remove_leftovers(const fs::path& folder) {
+  std::vector<fs::path> leftovers;
+  for (const fs::directory_entry& entry : fs::directory_iterator(folder)) {
+    if (entry.path().extension() == kLeftover) leftovers.push_back(entry.path());
+  }
+  for (const fs::path& leftover : leftovers) {
+    const fs::path name = name_of_replaced(leftover);
+    if (name != leftover && !fs::exists(name)) {
+      checkpoints_tools::rename_file(leftover, name);
+    } else {
+      checkpoints_tools::remove_folder(leftover);
+    }
+  }
+}
+
 }  // namespace
 
 RunFolder::RunFolder(fs::path output, const std::vector<configs::StageConfig>& stages) : output_(std::move(output)) {
@@ -170,12 +186,9 @@ void begin_run(const RunFolder& folder, const configs::RunConfig& config) {
   as_io_error([&] {
     for (const fs::path& stage : folder.stages()) {
       checkpoints_tools::make_folder(stage);
-      std::vector<fs::path> leftovers;
-      for (const fs::directory_entry& entry : fs::directory_iterator(stage)) {
-        if (entry.path().extension() == kLeftover) leftovers.push_back(entry.path());
-      }
-      for (const fs::path& leftover : leftovers) checkpoints_tools::remove_folder(leftover);
+      remove_leftovers(stage);
     }
+    remove_leftovers(folder.output());
   });
   write_file_durably(folder.config(), configs::to_yaml(config));
 }

@@ -16,6 +16,7 @@ namespace layalign::trainer {
 ///     OUTPUT/metrics.jsonl           a line a step
 ///     OUTPUT/evaluations.jsonl       a line an evaluation
 ///     OUTPUT/summary.json            written last: the run is finished
+///     OUTPUT/latest                  the newest checkpoint, "1-translation/step-00000200": a hint, resuming looks for itself
 ///     OUTPUT/1-translation/          a folder a stage:
 ///       trainables.safetensors         the end of the stage
 ///       best.safetensors               the lowest perplexity on the dev set

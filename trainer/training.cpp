@@ -39,7 +39,8 @@ Training::Training(const dist::ProcessGrid& grid, const Experiment& experiment, 
       experiment_(experiment),
       threads_(threads),
       together_(std::move(together)),
-      folder_(experiment.config.output, experiment.config.stages) {}
+      folder_(experiment.config.output, experiment.config.stages),
+      writer_(grid) {}
 
 void Training::load() {
   const auto& config = experiment_.config;
@@ -185,6 +186,7 @@ void Training::share(const at::Tensor& target, const at::Tensor& value) const {
 }
 
 void Training::run() {
+  check_frozen();
   start_ = last_save_ = model::Clock::now();
   // The clock counts from the first step on: a limit shorter than the loading would never get anywhere.
   if (const auto reason = agreed_reason(asked_to_stop(), grid_.process.get()); !reason.empty()) {
@@ -226,7 +228,10 @@ void Training::run_stage(const PreparedStage& stage) {
     const auto due = due_evaluations(stage);
     if (asked_.stop) stop(stage, due.any());
     if (due.any() && !evaluate(stage, due)) stop(stage, /*evaluation_due=*/true);
-    if (steps_done_ % config.parallel.check_replicas_every == 0) check_trainables();
+    if (steps_done_ % config.parallel.check_replicas_every == 0) {
+      check_trainables();
+      check_frozen();
+    }
     if (last || asked_.save || steps_done_ % config.checkpoint.every == 0) save();
   }
   grid_.enter(dist::Section::kSave, steps_done_);
@@ -328,7 +333,7 @@ void Training::save(bool evaluation_due) {
   last_save_ = model::Clock::now();
   saved_ = {stage_index_, steps_done_, evaluation_due};
   check_trainables();
-  if (is_first()) save_state(evaluation_due);
+  save_state(evaluation_due);
   commit_cache();  // behind the checkpoint, which matters more
 }
 
@@ -340,8 +345,10 @@ void Training::commit_cache() {
 }
 
 void Training::save_state(bool evaluation_due) {
-  metrics_->sync();
-  evaluations_->sync();
+  if (is_first()) {
+    metrics_->sync();
+    evaluations_->sync();
+  }
   TrainingState state;
   state.stage_index = stage_index_;
   state.step = steps_done_;
@@ -385,6 +392,17 @@ void Training::check_trainables() const {
                           " differ from those of rank 0. A replica has drifted: look for faulty memory or a faulty GPU on"
                           " those ranks, then start again to resume from the last checkpoint");
   }
+}
+
+void Training::check_frozen() {
+  auto weights = models_.llm->weights();
+  for (const at::Tensor& tensor : models_.encoder->weights()) weights.push_back(tensor);
+  const int64_t changed = frozen_check_.changed(weights);
+  if (changed == 0) return;
+  throw dist::CommError("step " + std::to_string(steps_done_) + ": " + std::to_string(changed) +
+                        " frozen weights of rank " + std::to_string(grid_.world_rank) + (grid_.process ? " (" + grid_.process->host() + ")" : "") +
+                        " are no longer what was loaded: look for faulty memory or a faulty GPU there, then start again to resume from a checkpoint"
+                        " before step " + std::to_string(steps_done_));
 }
 
 }  // namespace layalign::trainer

@@ -13,6 +13,7 @@
 #include "trainer/checkpoint_writer.h"
 #include "trainer/evaluate.h"
 #include "trainer/experiment.h"
+#include "trainer/frozen_check.h"
 #include "trainer/frozen_models.h"
 #include "trainer/metrics.h"
 #include "trainer/progress.h"
@@ -88,6 +89,8 @@ class Training {
   void save_state(bool evaluation_due);
   /// Errors: DivergedError for weights that are not finite; CommError where a rank's weights differ.
   void check_trainables() const;
+  /// Errors: CommError where a frozen weight of this rank is no longer what was loaded.
+  void check_frozen();
   /// Writes what was added to the cache; warns where that has come to an end.
   void commit_cache();
   /// Says what was read from the cache, computed and added.
@@ -100,6 +103,7 @@ class Training {
   Together together_;
   RunFolder folder_;
   FrozenModels models_;
+  FrozenCheck frozen_check_;
   std::optional<model::Trainables> trainables_;
   std::optional<model::LayAlign> layalign_;
   std::optional<TrainStep> step_;
@@ -118,7 +122,7 @@ class Training {
   bool adding_has_ended_ = false;  // the cache took no more states, and that was said
   StepRequests asked_;           // of any rank, in the last step
   model::Clock::time_point start_, last_save_;
-  CheckpointWriter writer_;  // on the first rank
+  CheckpointWriter writer_;
   std::optional<std::tuple<int64_t, int64_t, bool>> saved_;  // stage, step and what was due of the last checkpoint
 };
 

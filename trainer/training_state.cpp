@@ -23,12 +23,10 @@ namespace fs = std::filesystem;
 using checkpoints_tools::CheckpointError;
 using Json = nlohmann::ordered_json;
 
-constexpr int64_t kFormatVersion = 3;
-constexpr int64_t kOldestReadable = 2;  // had no evaluation_due
-constexpr const char* kOptimizer = "optimizer.safetensors";
+constexpr int64_t kFormatVersion = 4;
 constexpr const char* kState = "state.json";
 constexpr const char* kManifest = "manifest.json";
-constexpr std::array<const char*, 3> kFiles{RunFolder::kTrainables, kOptimizer, kState};
+constexpr const char* kLatest = "latest";
 
 std::string step_name(int64_t step) {
   std::array<char, 32> name{};
@@ -44,13 +42,15 @@ std::optional<int64_t> step_of(const std::string& folder_name) {
   return folder_name == step_name(step) ? std::optional(step) : std::nullopt;
 }
 
-/// The names of optimizer.safetensors: both moments of every trainable.
-TrainableLayout moments_layout(const TrainableLayout& layout) {
-  TrainableLayout moments;
-  for (const char* prefix : {kExpAvg, kExpAvgSq}) {
-    for (const auto& [name, shape] : layout) moments.emplace_back(prefix + name, shape);
-  }
-  return moments;
+std::string moments_name(int64_t rank, int64_t ranks) {
+  std::array<char, 64> name{};
+  std::snprintf(name.data(), name.size(), "moments-%05lld-of-%05lld.safetensors", static_cast<long long>(rank),
+                static_cast<long long>(ranks));
+  return name.data();
+}
+
+TrainableLayout layout_of_share(const ElementRange& range) {
+  return {{"exp_avg", {range.end - range.begin}}, {"exp_avg_sq", {range.end - range.begin}}};
 }
 
 std::string state_text(const TrainingState& state) {
@@ -89,11 +89,11 @@ TrainingState parse_state(const nlohmann::json& json) {
   if (!json.at("best_perplexity").is_null()) state.best_perplexity = json.at("best_perplexity").get<double>();
   state.accuracy_rule = json.at("accuracy_rule").get<std::string>();
   state.cache_choice = json.at("cache_choice").get<std::string>();
-  state.skipped_steps = json.value("skipped_steps", int64_t{0});
-  state.evaluation_due = json.value("evaluation_due", false);
+  state.skipped_steps = json.at("skipped_steps").get<int64_t>();
+  state.evaluation_due = json.at("evaluation_due").get<bool>();
   state.elapsed_s = json.at("elapsed_s").get<double>();
   state.encoder_fingerprint = json.at("encoder_fingerprint").get<std::string>();
-  state.encoder_weights = json.value("encoder_weights", "");
+  state.encoder_weights = json.at("encoder_weights").get<std::string>();
   state.llm_fingerprint = json.at("llm_fingerprint").get<std::string>();
   state.encoder_tokenizer_fingerprint = json.at("encoder_tokenizer_fingerprint").get<std::string>();
   state.llm_tokenizer_fingerprint = json.at("llm_tokenizer_fingerprint").get<std::string>();
@@ -113,8 +113,7 @@ nlohmann::json read_json(const fs::path& path) {
 
 [[noreturn]] void throw_other_version(const fs::path& path, int64_t version) {
   throw OtherVersionError(path.string() + ": was written by another version of layalign (format_version " +
-                          std::to_string(version) + ", this one reads " + std::to_string(kOldestReadable) + " to " +
-                          std::to_string(kFormatVersion) + "); go on with that version, or choose another output");
+                          std::to_string(version) + ", this one reads " + std::to_string(kFormatVersion) + "); go on with that version, or choose another output");
 }
 
 /// The state's JSON, whose bytes are those of the manifest.
@@ -122,7 +121,7 @@ nlohmann::json read_state(const fs::path& path, int64_t manifest_version) {
   const nlohmann::json json = read_json(path);
   const auto version = json.at("format_version").get<int64_t>();
   if (version != manifest_version) throw CheckpointError(path.string() + ": is of another format_version than " + kManifest);
-  if (version < kOldestReadable || version > kFormatVersion) throw_other_version(path, version);
+  if (version != kFormatVersion) throw_other_version(path, version);
   return json;
 }
 
@@ -131,23 +130,53 @@ Json file_entry(const fs::path& path) {
   return {{"bytes", file.bytes().size()}, {"xxh3", checkpoints_tools::xxh3_hex(file.bytes())}};
 }
 
-std::string manifest_text(const fs::path& folder) {
-  Json files = Json::object();
-  for (const char* name : kFiles) files[name] = file_entry(folder / name);
-  return Json{{"format_version", kFormatVersion}, {"files", files}}.dump(2) + "\n";
+std::string manifest_text(const fs::path& folder, const std::vector<MomentsFile>& moments) {
+  Json files = Json::object(), shares = Json::array();
+  for (const char* name : {RunFolder::kTrainables, kState}) files[name] = file_entry(folder / name);
+  for (const MomentsFile& file : moments) {
+    files[file.name] = {{"bytes", file.bytes}, {"xxh3", file.xxh3}};
+    shares.push_back({{"file", file.name}, {"begin", file.range.begin}, {"end", file.range.end}});
+  }
+  return Json{{"format_version", kFormatVersion}, {"files", files}, {"moments", shares}}.dump(2) + "\n";
 }
 
-/// Returns its version.
-int64_t verify_manifest(const fs::path& folder) {
-  const nlohmann::json manifest = read_json(folder / kManifest);
+/// Compares every file with its entry; the files of the form that this program reads must all be listed.
+nlohmann::json read_manifest(const fs::path& folder) {
+  const fs::path path = folder / kManifest;
+  nlohmann::json manifest = read_json(path);
   const auto version = manifest.at("format_version").get<int64_t>();
-  const bool lacks_files = std::ranges::any_of(kFiles, [&](const char* name) { return !manifest.at("files").contains(name); });
-  if (version > kFormatVersion && lacks_files) throw_other_version(folder / kManifest, version);
-  for (const char* name : kFiles) {
-    const std::string wrong = checkpoints_tools::manifest_mismatch(folder / name, manifest.at("files").at(name));
+  const nlohmann::json& files = manifest.at("files");
+  std::vector<std::string> names{RunFolder::kTrainables, kState};
+  if (version == kFormatVersion) {
+    for (const auto& share : manifest.at("moments")) names.push_back(share.at("file").get<std::string>());
+  } else if (!files.contains(kState)) {
+    throw_other_version(path, version);
+  }
+  for (const std::string& name : names) {
+    const std::string wrong = checkpoints_tools::manifest_mismatch(folder / name, files.at(name));
     if (!wrong.empty()) throw CheckpointError((folder / name).string() + ": " + wrong);
   }
-  return version;
+  return manifest;
+}
+
+/// Both moments from the files of the ranks, whose shares must lie one behind the other.
+void read_moments(const fs::path& folder, const nlohmann::json& shares, TrainingState& state) {
+  const int64_t numel = state.masters.numel();
+  state.exp_avg = at::empty({numel}, at::kFloat);
+  state.exp_avg_sq = at::empty({numel}, at::kFloat);
+  int64_t next = 0;
+  for (const nlohmann::json& share : shares) {
+    const ElementRange range{share.at("begin").get<int64_t>(), share.at("end").get<int64_t>()};
+    if (range.begin != next || range.end < range.begin || range.end > numel) break;
+    const at::Tensor both = load_trainables(folder / share.at("file").get<std::string>(), layout_of_share(range));
+    const int64_t size = range.end - range.begin;
+    state.exp_avg.narrow(0, range.begin, size).copy_(both.narrow(0, 0, size));
+    state.exp_avg_sq.narrow(0, range.begin, size).copy_(both.narrow(0, size, size));
+    next = range.end;
+  }
+  if (next == numel) return;
+  throw CheckpointError((folder / kManifest).string() + ": 'moments' has no share behind element " + std::to_string(next) + " of " +
+                        std::to_string(numel));
 }
 
 /// Removes a step folder so that a crash in between leaves no half of it under its name.
@@ -169,11 +198,14 @@ void purge(const fs::path& stage_folder, int64_t step, const KeepRule& keep) {
   }
 }
 
-void write_files(const fs::path& folder, const TrainingState& state) {
+void write_files(const fs::path& folder, const TrainingState& state, OtherShares* others) {
+  if (others) others->begin(folder);
+  const int64_t mine = state.exp_avg.numel();
+  std::vector<MomentsFile> moments{save_moments(folder, state.exp_avg, state.exp_avg_sq, {0, mine}, 0, others ? state.world_size : 1)};
   save_trainables(folder / RunFolder::kTrainables, state.layout, state.masters);
-  save_trainables(folder / kOptimizer, moments_layout(state.layout), at::cat({state.exp_avg, state.exp_avg_sq}));
   write_file_durably(folder / kState, state_text(state));
-  write_file_durably(folder / kManifest, manifest_text(folder));
+  if (others) std::ranges::move(others->finish(), std::back_inserter(moments));
+  write_file_durably(folder / kManifest, manifest_text(folder, moments));
 }
 
 }  // namespace
@@ -184,24 +216,42 @@ std::map<int64_t, fs::path, std::greater<>> step_folders(const fs::path& stage_f
   std::map<int64_t, fs::path, std::greater<>> folders;
   if (!fs::is_directory(stage_folder)) return folders;
   for (const fs::directory_entry& entry : fs::directory_iterator(stage_folder)) {
-    if (const auto step = step_of(entry.path().filename().string())) folders.emplace(*step, entry.path());
+    const fs::path target = name_of_replaced(entry.path());
+    const auto step = step_of(target.filename().string());
+    if (step && (target == entry.path() || !fs::exists(target))) folders.emplace(*step, entry.path());
   }
   return folders;
 }
 
-void save_training_state(const fs::path& stage_folder, const TrainingState& state, const KeepRule& keep) {
-  write_folder_durably(stage_folder / step_name(state.step), [&](const fs::path& folder) { write_files(folder, state); });
+ElementRange share_of(int64_t numel, int64_t rank, int64_t ranks) {
+  return {numel / ranks * rank + std::min(rank, numel % ranks), numel / ranks * (rank + 1) + std::min(rank + 1, numel % ranks)};
+}
+
+MomentsFile save_moments(const fs::path& folder, const at::Tensor& exp_avg, const at::Tensor& exp_avg_sq, ElementRange range,
+                         int64_t rank, int64_t ranks) {
+  MomentsFile file{moments_name(rank, ranks), range};
+  save_trainables(folder / file.name, layout_of_share(range), at::cat({exp_avg, exp_avg_sq}));
+  as_io_error([&] {
+    const checkpoints_tools::MappedFile written(folder / file.name);
+    file.bytes = static_cast<int64_t>(written.bytes().size());
+    file.xxh3 = checkpoints_tools::xxh3_hex(written.bytes());
+  });
+  return file;
+}
+
+void save_training_state(const fs::path& stage_folder, const TrainingState& state, const KeepRule& keep, OtherShares* others) {
+  const std::string name = step_name(state.step);
+  write_folder_durably(stage_folder / name, [&](const fs::path& folder) { write_files(folder, state, others); });
+  write_file_durably(stage_folder.parent_path() / kLatest, (stage_folder.filename() / name).string() + "\n");
   as_io_error([&] { purge(stage_folder, state.step, keep); });
 }
 
 TrainingState load_training_state(const fs::path& step_folder) {
   try {
-    const int64_t version = verify_manifest(step_folder);
-    TrainingState state = parse_state(read_state(step_folder / kState, version));
+    const nlohmann::json manifest = read_manifest(step_folder);
+    TrainingState state = parse_state(read_state(step_folder / kState, manifest.at("format_version").get<int64_t>()));
     state.masters = load_trainables(step_folder / RunFolder::kTrainables, state.layout);
-    const at::Tensor moments = load_trainables(step_folder / kOptimizer, moments_layout(state.layout));
-    state.exp_avg = moments.narrow(0, 0, state.masters.numel()).clone();
-    state.exp_avg_sq = moments.narrow(0, state.masters.numel(), state.masters.numel()).clone();
+    read_moments(step_folder, manifest.at("moments"), state);
     return state;
   } catch (const CheckpointError&) {
     throw;

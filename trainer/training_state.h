@@ -23,7 +23,7 @@ struct TrainingState {
   double best_perplexity = std::numeric_limits<double>::infinity();  ///< of the stage; infinite before an evaluation
   double best_accuracy = -1;  ///< of the stage, mean of eval.tasks; -1 before a benchmark was scored
   std::string accuracy_rule;  ///< what an accuracy is comparable under: tasks, languages, limits
-  at::Tensor masters, exp_avg, exp_avg_sq;  ///< float32 [N]: trainables and AdamW's moments, whole on every rank
+  at::Tensor masters, exp_avg, exp_avg_sq;  ///< float32 [N]: trainables and AdamW's moments
   TrainableLayout layout;                   ///< of the three
   std::string encoder_fingerprint, llm_fingerprint;  ///< of the frozen weights
   std::string encoder_weights;  ///< what a cache knows the encoder's weights by; empty without one
@@ -42,27 +42,58 @@ struct KeepRule {
   std::optional<int64_t> every = {}; ///< and those whose step is a multiple of this
 };
 
-/// What the names of AdamW's moments begin with, before those of the trainables.
-inline constexpr const char* kExpAvg = "exp_avg.";
-inline constexpr const char* kExpAvgSq = "exp_avg_sq.";
+/// Elements [begin, end) of the N.
+struct ElementRange {
+  int64_t begin = 0, end = 0;
+};
+
+/// The share of `rank` in N elements that `ranks` ranks write.
+ElementRange share_of(int64_t numel, int64_t rank, int64_t ranks);
+
+/// A file with a share of the moments, as the manifest lists it.
+struct MomentsFile {
+  std::string name;
+  ElementRange range;
+  int64_t bytes = 0;
+  std::string xxh3;
+};
+
+/// Writes a share of the moments, float32 [end - begin], into the folder of a checkpoint and makes it durable.
+/// Errors: IoError with the path.
+MomentsFile save_moments(const std::filesystem::path& folder, const at::Tensor& exp_avg, const at::Tensor& exp_avg_sq,
+                         ElementRange range, int64_t rank, int64_t ranks);
+
+/// The shares of the moments that other ranks write into a checkpoint.
+class OtherShares {
+ public:
+  virtual ~OtherShares() = default;
+  /// The folder is there: the others begin.
+  virtual void begin(const std::filesystem::path& folder) = 0;
+  /// Waits until all have ended. Errors: IoError where one could not write.
+  virtual std::vector<MomentsFile> finish() = 0;
+};
 
 /// Whether a folder's name is that of a checkpoint, step-XXXXXXXX; unfinished ones (.tmp) are none.
 bool is_step_folder(const std::string& folder_name);
-/// The checkpoints of a stage folder by their step, newest first.
+/// The checkpoints of a stage folder by their step, newest first. One that was killed while it took the place of another of its step
+/// is found under the name it had at that moment (replaced_name).
 std::map<int64_t, std::filesystem::path, std::greater<>> step_folders(const std::filesystem::path& stage_folder);
 
 /// Writes `STAGE_FOLDER/step-XXXXXXXX/`, then removes those of the stage that `keep` does not name, and those of later steps,
 /// which a resume from an earlier one has abandoned.
 ///
 ///     trainables.safetensors   the masters by their public names
-///     optimizer.safetensors    exp_avg.NAME, exp_avg_sq.NAME
+///     moments-R-of-W.safetensors   a file a rank: exp_avg and exp_avg_sq of its share, [begin, end) of the N elements, which
+///                              lie as state.json lists the trainables
 ///     state.json               format_version and the scalars
-///     manifest.json            size and XXH3-128 of each of the three
+///     manifest.json            size and XXH3-128 of each of these, and the share of each file of moments
 ///
-/// Everything goes to `step-XXXXXXXX.tmp/`, is made durable and renamed: a folder without .tmp is whole, whenever the
-/// process is killed. For one rank of the run.
+/// Everything goes to `step-XXXXXXXX.tmp/`, is made durable and renamed: a folder without .tmp is whole, whenever a process is killed.
+/// Then `latest` beside the stage folders gets its place, a hint for people and scripts that no resume follows. For the first rank of
+/// the run. `others`: null where it writes alone; else `state` holds the first rank's share of the moments.
 /// Errors: IoError with the path; earlier states are then untouched.
-void save_training_state(const std::filesystem::path& stage_folder, const TrainingState& state, const KeepRule& keep);
+void save_training_state(const std::filesystem::path& stage_folder, const TrainingState& state, const KeepRule& keep,
+                         OtherShares* others = nullptr);
 
 /// A checkpoint that is whole, but of a format_version that this program does not read.
 class OtherVersionError : public checkpoints_tools::CheckpointError {

@@ -19,7 +19,7 @@ using Read = void (*)(const fuzz::ScratchFolder& folder, std::string_view input)
 constexpr Read kReaders[] = {
     [](const fuzz::ScratchFolder& folder, std::string_view input) {
       const auto manifest = folder.write("checkpoint/manifest.json", input);
-      folder.write("checkpoint/optimizer.safetensors", "12345678");
+      folder.write("checkpoint/moments-00000-of-00001.safetensors", "12345678");
       checkpoints_tools::manifest_problems(manifest.parent_path());
     },
     [](const fuzz::ScratchFolder& folder, std::string_view input) {

@@ -167,7 +167,7 @@ def manifests():
             "width": 16, "tokenizer": "t", "xxh3": "0" * 32, "format": "layalign activation cache", "version": 1}
     shard = {"file_bytes": 8192, "front_bytes": 4096, "front_xxh3": "0" * 32, "texts": 2, "tokens": 9,
              "format": "layalign activation cache shard", "version": 1}
-    for place, content in enumerate([{"files": {"optimizer.safetensors": entry, "state.json": entry}}, form, shard]):
+    for place, content in enumerate([{"files": {"moments-00000-of-00001.safetensors": entry, "state.json": entry}}, form, shard]):
         yield bytes([place]) + json.dumps(content, indent=2).encode()
 
 

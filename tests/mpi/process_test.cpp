@@ -72,6 +72,23 @@ TEST(Process, ends_notices_that_nobody_has_heard) {
   EXPECT_EQ(notice->heard(), std::string(63, 'x'));
 }
 
+TEST(Process, carries_messages_between_any_two_ranks) {
+  const auto process = test_process();
+  const auto mailbox = process->make_mailbox();
+  const int ranks = process->world_size(), mine = process->world_rank();
+  const auto message = [](int from, int to, int number) {
+    return std::string(static_cast<size_t>(number) * 50000, static_cast<char>('a' + from)) + std::to_string(to);
+  };
+  std::thread sender([&] {
+    for (int number = 0; number < 3; ++number) mailbox->send((mine + 1) % ranks, message(mine, (mine + 1) % ranks, number));
+  });
+  for (int number = 0; number < 3; ++number) {
+    const int from = (mine + ranks - 1) % ranks;
+    EXPECT_EQ(mailbox->receive(from), message(from, mine, number));
+  }
+  sender.join();
+}
+
 TEST(Process, is_one_a_program) { EXPECT_THROW(layalign::dist::Process(), CommError); }
 
 }  // namespace

@@ -40,6 +40,14 @@ TEST_P(Encoders, AnyListOfLayersGivesTheSameStates) {
   EXPECT_TRUE(at::equal(none.last_SD, all.last_SD));
 }
 
+TEST_P(Encoders, ListsAllItsWeights) {
+  const auto encoder = load(at::kFloat);
+  int64_t elements = 0;
+  for (const at::Tensor& tensor : encoder->weights()) elements += tensor.numel();
+  // Rows of the embeddings of token types and positions that no source has are not kept: BERT's second type, RoBERTa's first positions.
+  EXPECT_GE(elements, encoder->info().parameters - 3 * encoder->info().width);
+}
+
 TEST_P(Encoders, ASampleDoesNotDependOnItsNeighbours) {
   const auto encoder = load(at::kFloat);
   const auto layers = all_layers(*encoder);

@@ -24,9 +24,11 @@ TrainingState state_of(int64_t step) {
   return state;
 }
 
+const dist::ProcessGrid alone;
+
 TEST(CheckpointWriter, WritesWhatTheTensorsHeldWhenItWasCalled) {
   const ScratchFolder folder;
-  CheckpointWriter writer;
+  CheckpointWriter writer(alone);
   for (int64_t step = 1; step <= 5; ++step) {
     const TrainingState state = state_of(step);
     writer.start(folder.path(), state, {.newest = 5});
@@ -43,7 +45,7 @@ TEST(CheckpointWriter, AnErrorComesWithTheCallAfterIt) {
   const ScratchFolder folder;
   write_bytes(folder / "file", "");  // no folder can be made in it
   const auto nowhere = folder / "file";
-  CheckpointWriter writer;
+  CheckpointWriter writer(alone);
   writer.start(nowhere, state_of(1), {});
   EXPECT_THAT(message_of<IoError>([&] { writer.wait(); }), HasSubstr(nowhere.string()));
   EXPECT_NO_THROW(writer.wait());  // told once

@@ -23,7 +23,7 @@ namespace fs = std::filesystem;
 using testing::ElementsAre;
 using testing::HasSubstr;
 
-constexpr std::array<const char*, 4> kFiles{"trainables.safetensors", "optimizer.safetensors", "state.json",
+constexpr std::array<const char*, 4> kFiles{"trainables.safetensors", "moments-00000-of-00001.safetensors", "state.json",
                                             "manifest.json"};
 
 TrainingState state_at(int64_t stage_index, int64_t step) {
@@ -91,6 +91,99 @@ TEST(TrainingState, ComesBackBitForBit) {
   EXPECT_EQ(found->world_size, 4);
   EXPECT_EQ(found->tp_size, 2);
   EXPECT_EQ(found->threads, 3);
+}
+
+/// The shares of all ranks but the first, cut from the whole moments.
+class SharesOf : public OtherShares {
+ public:
+  SharesOf(const TrainingState& whole, int64_t ranks) : whole_(whole), ranks_(ranks) {}
+  void begin(const fs::path& folder) override { folder_ = folder; }
+  std::vector<MomentsFile> finish() override {
+    if (fails) throw IoError("rank 2: no room");
+    std::vector<MomentsFile> files;
+    for (int64_t rank = 1; rank < ranks_; ++rank) {
+      const auto share = share_of(whole_.masters.numel(), rank, ranks_);
+      const auto cut = [&](const at::Tensor& tensor) { return tensor.narrow(0, share.begin, share.end - share.begin); };
+      files.push_back(save_moments(folder_, cut(whole_.exp_avg), cut(whole_.exp_avg_sq), share, rank, ranks_));
+    }
+    return files;
+  }
+  bool fails = false;
+
+ private:
+  const TrainingState& whole_;
+  int64_t ranks_;
+  fs::path folder_;
+};
+
+/// What the first of `ranks` ranks passes to save_training_state.
+TrainingState first_share(TrainingState state, int64_t ranks) {
+  const auto share = share_of(state.masters.numel(), 0, ranks);
+  state.exp_avg = state.exp_avg.narrow(0, 0, share.end);
+  state.exp_avg_sq = state.exp_avg_sq.narrow(0, 0, share.end);
+  state.world_size = ranks;
+  return state;
+}
+
+TEST(TrainingState, TheSharesOfAllRanksAreOneState) {
+  for (const int64_t ranks : {2, 3, 11, 16}) {  // 11 elements: of 16 ranks five have nothing
+    const Stages stages;
+    const TrainingState whole = state_at(0, 10);
+    SharesOf others(whole, ranks);
+    save_training_state(stages.folders[0], first_share(whole, ranks), {.newest = 1}, &others);
+    const auto found = newest_training_state(stages.folders, nullptr);
+    ASSERT_TRUE(found);
+    EXPECT_TRUE(found->masters.equal(whole.masters)) << ranks;
+    EXPECT_TRUE(found->exp_avg.equal(whole.exp_avg)) << ranks;
+    EXPECT_TRUE(found->exp_avg_sq.equal(whole.exp_avg_sq)) << ranks;
+    EXPECT_EQ(names_in(stages.folders[0] / "step-00000010").size(), static_cast<size_t>(ranks) + 3);
+  }
+}
+
+TEST(TrainingState, ARankThatCannotWriteItsShareLeavesTheStateBefore) {
+  const Stages stages;
+  const TrainingState whole = state_at(0, 20);
+  save_training_state(stages.folders[0], state_at(0, 10), {.newest = 1});
+  SharesOf others(whole, 3);
+  others.fails = true;
+  EXPECT_THROW(save_training_state(stages.folders[0], first_share(whole, 3), {.newest = 1}, &others), IoError);
+  EXPECT_THAT(names_in(stages.folders[0]), ElementsAre("step-00000010"));
+}
+
+TEST(TrainingState, AShareThatIsMissingInTheMapIsNoticed) {
+  for (const int64_t missing : {0, 1, 2}) {
+    const Stages stages;
+    const TrainingState whole = state_at(0, 10);
+    SharesOf others(whole, 3);
+    save_training_state(stages.folders[0], first_share(whole, 3), {.newest = 1}, &others);
+    const fs::path path = stages.folders[0] / "step-00000010/manifest.json";
+    auto manifest = nlohmann::ordered_json::parse(read_bytes(path));
+    manifest["moments"].erase(static_cast<size_t>(missing));
+    write_bytes(path, manifest.dump());
+    try {
+      load_training_state(path.parent_path());
+      FAIL() << "loaded without share " << missing;
+    } catch (const checkpoints_tools::CheckpointError& error) {
+      EXPECT_THAT(error.what(), HasSubstr("'moments' has no share behind element"));
+    }
+  }
+}
+
+TEST(TrainingState, TheNewestOneIsNamedBesideTheStages) {
+  const Stages stages;
+  save_training_state(stages.folders[0], state_at(0, 10), {.newest = 1});
+  EXPECT_EQ(read_bytes(stages.scratch / "latest"), "1-translation/step-00000010\n");
+  save_training_state(stages.folders[1], state_at(1, 2), {.newest = 1});
+  EXPECT_EQ(read_bytes(stages.scratch / "latest"), "2-task/step-00000002\n");
+}
+
+TEST(TrainingState, OneThatWasKilledWhileItReplacedAnotherIsFound) {
+  const Stages stages;
+  save_training_state(stages.folders[0], state_at(0, 10), {.newest = 1});
+  fs::rename(stages.folders[0] / "step-00000010", stages.folders[0] / "step-00000010.old.tmp");
+  const auto found = newest_training_state(stages.folders, nullptr);
+  ASSERT_TRUE(found);
+  EXPECT_EQ(found->step, 10);
 }
 
 TEST(TrainingState, NoEvaluationYetIsAnInfinitePerplexity) {
@@ -184,10 +277,9 @@ TEST(TrainingState, ADamagedOneIsNamedAndTheOneBeforeIsTaken) {
 }
 
 /// Gives a checkpoint another version, with a manifest that fits.
-void set_version(const fs::path& folder, int64_t version, bool drop_evaluation_due) {
+void set_version(const fs::path& folder, int64_t version) {
   auto state = nlohmann::ordered_json::parse(read_bytes(folder / "state.json"));
   state["format_version"] = version;
-  if (drop_evaluation_due) state.erase("evaluation_due");
   write_bytes(folder / "state.json", state.dump());
   auto manifest = nlohmann::ordered_json::parse(read_bytes(folder / "manifest.json"));
   manifest["format_version"] = version;
@@ -196,27 +288,17 @@ void set_version(const fs::path& folder, int64_t version, bool drop_evaluation_d
   write_bytes(folder / "manifest.json", manifest.dump());
 }
 
-TEST(TrainingState, ThatOfTheVersionBeforeIsRead) {
-  const Stages stages;
-  save_training_state(stages.folders[0], state_at(0, 10), {.newest = 3});
-  set_version(stages.folders[0] / "step-00000010", 2, /*drop_evaluation_due=*/true);
-  const auto found = newest_training_state(stages.folders, nullptr);
-  ASSERT_TRUE(found);
-  EXPECT_EQ(found->step, 10);
-  EXPECT_FALSE(found->evaluation_due);
-}
-
 TEST(TrainingState, ThatOfAnotherVersionIsRefusedAndNotPassedOver) {
   const Stages stages;
   save_training_state(stages.folders[0], state_at(0, 10), {.newest = 3});
   save_training_state(stages.folders[0], state_at(0, 20), {.newest = 3});
-  set_version(stages.folders[0] / "step-00000020", 99, /*drop_evaluation_due=*/false);
+  set_version(stages.folders[0] / "step-00000020", 99);
   try {
     newest_training_state(stages.folders, nullptr);
     FAIL() << "passed over";
   } catch (const OtherVersionError& error) {
     EXPECT_THAT(error.what(), HasSubstr("step-00000020"));
-    EXPECT_THAT(error.what(), HasSubstr("format_version 99, this one reads 2 to 3"));
+    EXPECT_THAT(error.what(), HasSubstr("format_version 99, this one reads 4"));
   }
 }
 
@@ -224,7 +306,7 @@ TEST(TrainingState, WhereAllAreDamagedNothingIsBegunAnew) {
   const Stages stages;
   for (const int64_t step : {10, 20}) {
     save_training_state(stages.folders[0], state_at(0, step), {.newest = 3});
-    fs::remove(stages.folders[0] / ("step-000000" + std::to_string(step)) / "optimizer.safetensors");
+    fs::remove(stages.folders[0] / ("step-000000" + std::to_string(step)) / "moments-00000-of-00001.safetensors");
   }
   try {
     newest_training_state(stages.folders, nullptr);
