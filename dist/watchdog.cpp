@@ -91,21 +91,21 @@ void Watchdog::guard(const Communicator& communicator) {
 
 void Watchdog::stop() {
   end_thread();
-  if (!channel_) return;
+  const auto channel = std::exchange(channel_, nullptr);  // first: whatever fails below, it is not used again
+  if (!channel) return;
   // Nothing should be on its way when MPI ends: the observers wait for the last heartbeat of every rank.
   Heartbeat last = own_beat();
   last.is_last = 1;
-  channel_->flush(kFlushPatience_s);
-  channel_->send(last);
+  channel->flush(kFlushPatience_s);
+  channel->send(last);
   ranks_[static_cast<size_t>(process_->world_rank())].has_left = true;
   const auto all_have_left = [this] { return std::all_of(ranks_.begin(), ranks_.end(), [](const Observed& rank) { return rank.has_left; }); };
   const auto deadline = Clock::now() + span(kFlushPatience_s);
   while (is_observer() && !all_have_left() && Clock::now() < deadline) {
-    for (const Heartbeat& beat : channel_->receive()) take(beat);
+    for (const Heartbeat& beat : channel->receive()) take(beat);
     std::this_thread::sleep_for(std::chrono::milliseconds(1));
   }
-  channel_->flush(kFlushPatience_s);
-  channel_.reset();
+  channel->flush(kFlushPatience_s);
 }
 
 void Watchdog::run() {

@@ -239,14 +239,8 @@ CachedEncoder::Part CachedEncoder::compute(const std::vector<Text>& texts, const
   if (use_.add) layers.assign(cache_->form().layers.begin(), cache_->form().layers.end() - 1);
   const auto states = encoder().encode(at::tensor(ids, at::kLong).to(device_), offsets, layers);
   part.states_QSD = at::cat({states.layers_ESD, states.last_SD.unsqueeze(0)});
-  if (use_.add || !is_lossless()) {
-    const auto rows = stored_rows(part.states_QSD, texts, wanted);
-    if (!is_lossless()) part.states_QSD = data::decode_rows(rows, cache_->form().dtype, info_.width, type_);
-    for (size_t i = 0; use_.add && i < wanted.size(); ++i) {
-      add(texts[wanted[i]], rows.narrow(1, offsets[i], offsets[i + 1] - offsets[i]));
-    }
-    if (use_.add) part.states_QSD = part.states_QSD.index_select(0, at::tensor(planes_, at::kLong).to(device_));
-  }
+  if (use_.add || !is_lossless()) part.states_QSD = as_stored(part.states_QSD, texts, wanted);
+  if (use_.add) part.states_QSD = part.states_QSD.index_select(0, at::tensor(planes_, at::kLong).to(device_));
   if (use_.timed) part.states_QSD.view(-1)[0].item();
   state_->traffic.computed_texts += static_cast<int64_t>(wanted.size());
   state_->traffic.computed_tokens += offsets.back();
@@ -254,23 +248,28 @@ CachedEncoder::Part CachedEncoder::compute(const std::vector<Text>& texts, const
   return part;
 }
 
-at::Tensor CachedEncoder::stored_rows(const at::Tensor& states_PSD, const std::vector<Text>& texts,
-                                      const std::vector<size_t>& wanted) const {
+at::Tensor CachedEncoder::as_stored(const at::Tensor& states_PSD, const std::vector<Text>& texts,
+                                    const std::vector<size_t>& wanted) const {
   const auto dtype = cache_->form().dtype;
+  at::Tensor rows;
   try {
-    return data::encode_rows(states_PSD, dtype);
-  } catch (const data::DataError& all) {
+    rows = data::encode_rows(states_PSD, dtype);
+  } catch (const data::DataError&) {
+    if (wanted.size() == 1) return states_PSD;
+    std::vector<at::Tensor> parts;  // those of the others are not to blame
     int64_t begin = 0;
-    for (size_t i : wanted) {  // whose fault is it?
-      try {
-        data::encode_rows(states_PSD.narrow(1, begin, texts[i].tokens()), dtype);
-      } catch (const data::DataError& one) {
-        throw StatesError(i, std::string("its encoder states cannot be stored: ") + one.what());
-      }
+    for (const size_t i : wanted) {
+      parts.push_back(as_stored(states_PSD.narrow(1, begin, texts[i].tokens()), texts, {i}));
       begin += texts[i].tokens();
     }
-    throw;
+    return at::cat(parts, 1);
   }
+  int64_t begin = 0;
+  for (const size_t i : wanted) {
+    if (use_.add) add(texts[i], rows.narrow(1, begin, texts[i].tokens()));
+    begin += texts[i].tokens();
+  }
+  return is_lossless() ? states_PSD : data::decode_rows(rows, dtype, info_.width, type_);
 }
 
 void CachedEncoder::add(const Text& text, const at::Tensor& rows_PSR) const {

@@ -90,8 +90,9 @@ class CachedEncoder : public Encoder {
   std::vector<Text> texts_of(const at::Tensor& ids_S, const std::vector<int64_t>& offsets) const;
   Part read(const std::vector<Text>& texts, const std::vector<size_t>& wanted, std::vector<size_t>* damaged) const;
   Part compute(const std::vector<Text>& texts, const std::vector<size_t>& wanted) const;
-  at::Tensor stored_rows(const at::Tensor& states_PSD, const std::vector<Text>& texts,
-                         const std::vector<size_t>& wanted) const;
+  /// The states as the cache would give them back, and adds them where states are added. Those that cannot be stored (NaN, infinity)
+  /// stay as they are: who computes with them notices, as without a cache.
+  at::Tensor as_stored(const at::Tensor& states_PSD, const std::vector<Text>& texts, const std::vector<size_t>& wanted) const;
   void add(const Text& text, const at::Tensor& rows_PSR) const;
   void write_added() const;
   bool is_lossless() const;

@@ -85,7 +85,10 @@ std::optional<double> Training::score_benchmarks(const PreparedStage& stage) {
   model::GenerationOptions options;
   options.max_new_tokens = eval.max_new_tokens;
   options.batch = eval.batch;
-  const auto leave = [&] { return !agreed_reason_to_stop().empty(); };
+  const auto leave = [&] {
+    writer_.check();  // a checkpoint that could not be written is told now, not after the benchmark
+    return !agreed_reason_to_stop().empty();
+  };
   double sum = 0;
   bool stopped = false;
   for (const auto& benchmark : experiment_.benchmarks) {

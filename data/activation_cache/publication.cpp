@@ -18,6 +18,8 @@ Publication::Publication(const std::filesystem::path& folder, Purpose purpose) {
   const auto path = folder / kFile;
   const bool writes = purpose == Purpose::kGiveName;
   descriptor_ = ::open(path.c_str(), (writes ? O_RDWR | O_CREAT : O_RDONLY) | O_CLOEXEC, 0666);
+  // Made by another user it can only be read; on a local disk that is enough to lock it.
+  if (descriptor_ < 0 && errno == EACCES) descriptor_ = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
   while (descriptor_ >= 0 && ::flock(descriptor_, writes ? LOCK_EX : LOCK_SH) != 0 && errno == EINTR) {
   }
 }

@@ -113,6 +113,10 @@ TEST_F(Resume, StepsThatAreNotFiniteMayBeSkippedUpToALimit) {
     EXPECT_EQ(steps, 8);
     EXPECT_EQ(skipped, 2);
   }
+  // A cache that would round and store such states lets them pass.
+  const auto cached = trained("cached", more + "2 --set cache.mode=read_write --set cache.dtype=bfloat16 --set cache.path=" + output("cache"));
+  EXPECT_EQ(cached.code, 0) << cached.output;
+  EXPECT_THAT(cached.output, HasSubstr("skipped (2 of at most 2"));
   // What was skipped counts on in a run that is resumed.
   fs::create_directories(output("resumed"));
   const auto resumed = trained("resumed", more + "2 --resume " + output("two-1") + "/1-only/step-00000004");
