@@ -27,6 +27,15 @@ class Refusal(Exception):
 
 
 @dataclasses.dataclass
+class Gates:
+    """The gates of the adapted LLM layers at some step. Of a dynamic gate the biases."""
+
+    stage: int
+    step: int
+    values: np.ndarray  # [layers]
+
+
+@dataclasses.dataclass
 class Stage:
     """A stage of training, with what was measured in it."""
 
@@ -35,6 +44,7 @@ class Stage:
     steps: dict[str, np.ndarray]  # STEP_KEYS; nan where the program wrote null
     evaluations: list[dict[str, Any]]  # lines of held-out perplexity
     benchmarks: list[dict[str, Any]]  # lines of a task's accuracy
+    gates: list[Gates]  # that metrics.jsonl has
 
     @property
     def length(self) -> int:
@@ -44,15 +54,6 @@ class Stage:
     @property
     def title(self) -> str:
         return f"stage {self.number}, {self.name}"
-
-
-@dataclasses.dataclass
-class Gates:
-    """The gates of the adapted LLM layers at some step. Of a dynamic gate the biases."""
-
-    stage: int
-    step: int
-    values: np.ndarray  # [layers]
 
 
 @dataclasses.dataclass
@@ -183,8 +184,12 @@ def read_lines(path: pathlib.Path, notes: list[str]) -> Iterator[tuple[str, dict
 def read_stages(path: pathlib.Path, names: list[str], notes: list[str]) -> list[Stage]:
     steps: dict[int, list[list[float]]] = {i: [] for i in range(1, len(names) + 1)}
     evaluations: dict[int, list[dict[str, Any]]] = {i: [] for i in steps}
+    gates: dict[int, list[Gates]] = {i: [] for i in steps}
     for where, line in read_lines(path / "metrics.jsonl", notes):
-        steps[stage_of(where, line, len(names))].append([number_of(where, line, key) for key in STEP_KEYS])
+        number = stage_of(where, line, len(names))
+        steps[number].append([number_of(where, line, key) for key in STEP_KEYS])
+        if "gates" in line:
+            gates[number].append(Gates(number, int(steps[number][-1][0]), gates_of(where, line["gates"])))
     for where, line in read_lines(path / "evaluations.jsonl", notes):
         kind, keys = (("language_accuracy", ("step", "accuracy")) if "task" in line else
                       ("language_perplexity", ("step", "loss", "perplexity")))
@@ -199,8 +204,15 @@ def read_stages(path: pathlib.Path, names: list[str], notes: list[str]) -> list[
         table = np.array(steps[number], dtype=float).reshape(-1, len(STEP_KEYS))
         stages.append(Stage(number, name, {key: table[:, i] for i, key in enumerate(STEP_KEYS)},
                             [line for line in evaluations[number] if "task" not in line],
-                            [line for line in evaluations[number] if "task" in line]))
+                            [line for line in evaluations[number] if "task" in line], gates[number]))
     return stages
+
+
+def gates_of(where: str, values: Any) -> np.ndarray:
+    try:
+        return np.array(values, dtype=float).reshape(len(values))
+    except (TypeError, ValueError) as error:
+        raise Refusal(f"{where}: not a line of metrics: 'gates' is {values!r}, expected numbers") from error
 
 
 def stage_of(where: str, line: dict[str, Any], stages: int) -> int:
@@ -221,8 +233,9 @@ def number_of(where: str, line: dict[str, Any], key: str) -> float:
 
 
 def read_weights(run: Run) -> None:
-    """The gates of every checkpoint and stage's end, and the newest fc1."""
+    """The newest fc1; the gates of the metrics, of a stage without them those of its checkpoints and its end."""
     for stage in run.stages:
+        run.gates += stage.gates
         folder = run.path / f"{stage.number}-{stage.name}"
         found = {int(path.parent.name[5:]): path for path in sorted(folder.glob("step-*/trainables.safetensors"))
                  if path.parent.name[5:].isdigit()}
@@ -232,7 +245,7 @@ def read_weights(run: Run) -> None:
         for step, path in sorted(found.items()):
             tensors = read_tensors(path, ("gates", "gates.bias", "aligner.fc1.weight"))
             values = tensors.get("gates", tensors.get("gates.bias"))
-            if values is not None:
+            if values is not None and not stage.gates:
                 run.gates.append(Gates(stage.number, step, values))
             if tensors:
                 run.weights, run.fc1 = str(path.relative_to(run.path)), tensors.get("aligner.fc1.weight")

@@ -220,8 +220,8 @@ def gates(page: Page) -> None:
         page.missing("No checkpoint is there yet, or the run trains no gates.")
         return
     page.grid([page.figure(figures.gates(page.runs), "Gates of the LLM's layers",
-                           "A cell a layer, all to one scale. Dots: what was read from checkpoints and the ends of "
-                           f"stages ({' and '.join(map(str, counts))} of them); checkpoint.keep says how many stay. "
+                           "A cell a layer, all to one scale. Dots: what was read from metrics.jsonl, or from "
+                           f"checkpoints and the ends of stages ({' and '.join(map(str, counts))} of them). "
                            f"{LATER_STAGE}"),
                page.figure(figures.last_gates(page.runs), "Newest gates over the LLM's depth",
                            "The last point of each cell beside it, layer by layer.")])
