@@ -20,10 +20,11 @@ class JsonLine {
   JsonLine& text(const std::string& key, const std::string& value) { return raw(key, nlohmann::json(value).dump()); }
   JsonLine& integer(const std::string& key, int64_t value) { return raw(key, std::to_string(value)); }
   JsonLine& boolean(const std::string& key, bool value) { return raw(key, value ? "true" : "false"); }
-  JsonLine& number(const std::string& key, double value, int digits = 9) {
-    char buffer[40];
-    std::snprintf(buffer, sizeof(buffer), "%.*g", digits, value);
-    return raw(key, std::isfinite(value) ? buffer : "null");
+  JsonLine& number(const std::string& key, double value, int digits = 9) { return raw(key, text_of(value, digits)); }
+  JsonLine& numbers(const std::string& key, const std::vector<float>& values) {
+    std::string list;
+    for (const float value : values) list += (list.empty() ? "" : ", ") + text_of(value, 9);
+    return raw(key, "[" + list + "]");
   }
   JsonLine& raw(const std::string& key, const std::string& value) {
     body_ += (body_.empty() ? "" : ", ") + nlohmann::json(key).dump() + ": " + value;
@@ -32,6 +33,12 @@ class JsonLine {
   std::string str() const { return "{" + body_ + "}"; }
 
  private:
+  static std::string text_of(double value, int digits) {
+    char buffer[40];
+    std::snprintf(buffer, sizeof(buffer), "%.*g", digits, value);
+    return std::isfinite(value) ? buffer : "null";
+  }
+
   std::string body_;
 };
 
@@ -55,7 +62,8 @@ bool belongs_before(const std::string& line, int64_t stage_index, int64_t step) 
 }  // namespace
 
 std::string to_json(const StepMetrics& m) {
-  return JsonLine()
+  JsonLine line;
+  line
       .text("stage", m.stage)
       .integer(kStageNumber, m.stage_index + 1)
       .integer(kStep, m.step)
@@ -68,8 +76,9 @@ std::string to_json(const StepMetrics& m) {
       .number("tokens_per_s", m.tokens_per_s, 6)
       .number("samples_per_s", m.samples_per_s, 6)
       .number("step_s", m.step_s, 6)
-      .integer("peak_memory_bytes", m.peak_memory_bytes)
-      .str();
+      .integer("peak_memory_bytes", m.peak_memory_bytes);
+  if (!m.gates.empty()) line.numbers("gates", m.gates);
+  return line.str();
 }
 
 std::string to_json(const BenchmarkMetrics& m) {

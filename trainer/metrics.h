@@ -25,6 +25,7 @@ struct StepMetrics {
   double samples_per_s = 0;
   double step_s = 0;
   int64_t peak_memory_bytes = 0;  ///< of the fullest rank
+  std::vector<float> gates;       ///< after this update, in the order of language_layers; of dynamic gates the biases. Empty: not told
 };
 
 /// What one evaluation on the dev set found: one line of evaluations.jsonl.
@@ -54,7 +55,7 @@ struct BenchmarkMetrics {
 };
 
 /// The line without its newline: a JSON object with its keys in the order of the struct; `loss` and `grad_norm` have 9
-/// significant digits, which is every float32 exactly. A number that is not finite becomes null.
+/// significant digits, which is every float32 exactly, and so have `gates`, a key that only some steps have. A number that is not finite becomes null.
 std::string to_json(const StepMetrics& metrics);
 std::string to_json(const EvaluationMetrics& metrics);
 std::string to_json(const BenchmarkMetrics& metrics);

@@ -277,7 +277,18 @@ StepMetrics Training::train_step(const PreparedStage& stage) {
   metrics.tokens_per_s = static_cast<double>(result.llm_tokens) / metrics.step_s;
   metrics.samples_per_s = static_cast<double>(samples.size()) / metrics.step_s;
   metrics.peak_memory_bytes = result.peak_memory_bytes;
+  const bool told = metrics.step == 1 || metrics.step == stage.total_steps || metrics.step % config.log.every == 0;
+  if (told && is_first()) metrics.gates = gates();
   return metrics;
+}
+
+std::vector<float> Training::gates() const {
+  for (const auto& [name, tensor] : split_flat(trainables_->layout(), trainables_->masters())) {
+    if (name != "gates" && name != "gates.bias") continue;
+    const auto host = tensor.to(at::kCPU, at::kFloat).contiguous();
+    return {host.const_data_ptr<float>(), host.const_data_ptr<float>() + host.numel()};
+  }
+  return {};
 }
 
 StepResult Training::try_step(const PreparedStage& stage, const std::vector<data::Sample>& samples, double lr) {

@@ -58,6 +58,8 @@ class Training {
   void share(const at::Tensor& target, const at::Tensor& value) const;
   void run_stage(const PreparedStage& stage);
   StepMetrics train_step(const PreparedStage& stage);
+  /// Those of the trainables, of dynamic ones the biases; none where the run trains none.
+  std::vector<float> gates() const;
   /// One optimiser step, or none where loss or gradient is not finite and optimizer.skip_nonfinite lets that pass: the result then
   /// has neither. Errors: DivergedError, which names the stage.
   StepResult try_step(const PreparedStage& stage, const std::vector<data::Sample>& samples, double lr);

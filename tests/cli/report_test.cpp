@@ -113,6 +113,9 @@ TEST_F(Report, ShowsTheNumbersThatTheRunWrote) {
   for (const int64_t stage : {1, 2}) {
     const auto steps = steps_of(metrics, stage);
     ASSERT_EQ(steps.size(), 3u);
+    EXPECT_EQ(steps.front().at("gates").size(), 4u);  // a layer of the LLM each, at the first step and the last
+    EXPECT_EQ(steps.back().at("gates").size(), 4u);
+    EXPECT_NE(steps.back().at("gates"), steps.front().at("gates"));
     EXPECT_THAT(text, HasSubstr(digits(steps.front().at("loss")) + " → " + digits(steps.back().at("loss"))));
   }
   std::set<std::string> languages;
@@ -136,7 +139,7 @@ TEST_F(Report, ShowsTheNumbersThatTheRunWrote) {
     EXPECT_THAT(text, HasSubstr("msvamp accuracy, " + std::string(mode)));
   }
   EXPECT_THAT(text, HasSubstr("Weights of 2-task/trainables.safetensors"));
-  EXPECT_THAT(text, HasSubstr("(6 of them)"));  // three steps of each stage, the third is its end too
+  EXPECT_THAT(text, HasSubstr("(4 of them)"));  // the first step of each stage and its last
   EXPECT_THAT(text, HasSubstr(read_file(run() / "config.yaml").substr(0, 200)));
 }
 

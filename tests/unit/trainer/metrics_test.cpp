@@ -47,6 +47,12 @@ TEST(Metrics, WritesTheKeysInOrderWithNineDigits) {
             R"("samples_per_s": 12.5, "step_s": 0.64, "peak_memory_bytes": 123456789})");
 }
 
+TEST(Metrics, GatesAreAListBehindTheOthers) {
+  StepMetrics metrics = step_metrics(0, 120);
+  metrics.gates = {0.1F, -2, std::numeric_limits<float>::quiet_NaN()};
+  EXPECT_THAT(to_json(metrics), testing::EndsWith(R"("peak_memory_bytes": 123456789, "gates": [0.100000001, -2, null]})"));
+}
+
 TEST(Metrics, NineDigitsGiveEveryFloat32Back) {
   float value = 9.062845f;
   for (int i = 0; i < 1000; ++i) {
