@@ -112,16 +112,23 @@ void Communicator::abort() const noexcept {
   if (state_->backend) state_->backend->abort();
 }
 
+void Communicator::go_on() const {
+  if (state_->activity) state_->activity->go_on();
+}
+
 void Communicator::all_reduce(at::Tensor tensor, Reduce op) const {
   state_->check("all_reduce", tensor);
-  if (size() == 1 || tensor.numel() == 0) return;
+  if (size() == 1 || tensor.numel() == 0) return go_on();
   state_->issue("all_reduce", state_->traffic.all_reduce, tensor, [&] { state_->backend->all_reduce(tensor, op); });
   mark_written(tensor);
 }
 
 at::Tensor Communicator::all_gather(const at::Tensor& local) const {
   state_->check("all_gather", local);
-  if (size() == 1) return local.detach().unsqueeze(0);
+  if (size() == 1) {
+    go_on();
+    return local.detach().unsqueeze(0);
+  }
   std::vector<int64_t> shape = local.sizes().vec();
   shape.insert(shape.begin(), size());
   at::Tensor out = at::empty(shape, local.options());
@@ -133,7 +140,7 @@ at::Tensor Communicator::all_gather(const at::Tensor& local) const {
 void Communicator::broadcast(at::Tensor tensor, int root) const {
   state_->check("broadcast", tensor);
   check_root(root, size());
-  if (size() == 1 || tensor.numel() == 0) return;
+  if (size() == 1 || tensor.numel() == 0) return go_on();
   state_->issue("broadcast", state_->traffic.broadcast, tensor, [&] { state_->backend->broadcast(tensor, root); });
   mark_written(tensor);
 }

@@ -41,6 +41,8 @@ class Communicator {
 
   /// From here on `activity` is told of every collective. `first_rank`: the group's first world rank.
   void report_to(std::shared_ptr<Activity> activity, GroupKind kind, int first_rank) const;
+  /// A collective for which a group of one has nothing to send: whoever watches sees that the rank goes on.
+  void go_on() const;
 
   int rank() const;
   int size() const;

@@ -75,7 +75,10 @@ at::Tensor copy_to_tensor_parallel(const at::Tensor& x, const Communicator& tp) 
 }
 
 at::Tensor reduce_from_tensor_parallel(at::Tensor x, const Communicator& tp) {
-  if (tp.size() == 1) return x;
+  if (tp.size() == 1) {
+    tp.go_on();
+    return x;
+  }
   const bool in_place = is_ours_alone(x);
   return ReduceFromTensorParallel::apply(x, tp, in_place);
 }

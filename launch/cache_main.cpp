@@ -77,8 +77,7 @@ class BuildCommand {
     for (const auto& shard : cache->passed_over()) trainer::log_warn("to be encoded anew: " + shard.problem);
     trainer::log_info(trainer::cache_plan_text(plan, folder_));
     if (arguments_.dry_run) return;
-    const auto stop = process_->make_notice();
-    together([&] { trainer::leave_if_asked_to_stop(*stop); });
+    trainer::leave_if_any_is_asked_to_stop(process_.get());
     together([&] { dist::require_agreement(*process_, {{"texts that are missing in " + folder_.string(), plan.fingerprint()}}); });
     together([&] {
       if (grid.world_rank == 0) cache->remove_passed_over();
@@ -88,6 +87,7 @@ class BuildCommand {
       if (grid.world_rank == 0 && !is_there) data::ActivationCache::create(folder_, form);
     });
     trainer::CacheBuildTimes times;
+    const auto stop = process_->make_notice();
     together([&] { times = build(experiment, form, plan, grid, *stop); });
     report(times, grid.world_size);
     together([&] {

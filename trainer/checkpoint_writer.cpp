@@ -24,7 +24,9 @@ std::string to_message(const MomentsFile& file) {
       .dump();
 }
 
-std::string to_message(const std::exception& error) { return nlohmann::json{{"error", error.what()}}.dump(); }
+std::string to_message(const std::exception& error) {
+  return nlohmann::json{{"error", error.what()}}.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
+}
 
 MomentsFile from_message(const std::string& message) {
   const auto json = nlohmann::json::parse(message);
@@ -106,7 +108,7 @@ void CheckpointWriter::write_share(const TrainingState& state, ElementRange rang
   if (folder.empty()) return;  // the first rank says why
   try {
     mailbox_->send(0, to_message(save_moments(folder, state.exp_avg, state.exp_avg_sq, range, grid_.world_rank, grid_.world_size)));
-  } catch (const IoError& error) {
+  } catch (const std::exception& error) {
     mailbox_->send(0, to_message(error));
     throw;
   }

@@ -2,14 +2,21 @@
 
 #include <ATen/core/grad_mode.h>
 
+#include <algorithm>
+
 namespace layalign::trainer {
 namespace {
 
 /// The sum of a tensor's bits, taken as whole numbers: any single flipped bit changes it.
 at::Tensor sum_of_bits(const at::Tensor& tensor) {
+  constexpr int64_t kPiece = int64_t{1} << 24;  // words: the sum of a piece may need it again as int64
   const auto flat = tensor.contiguous().view(-1);
-  const auto words = flat.nbytes() % sizeof(int32_t) == 0 ? at::kInt : at::kChar;
-  return flat.view(words).sum(at::kLong);
+  const auto words = flat.view(flat.nbytes() % sizeof(int32_t) == 0 ? at::kInt : at::kChar);
+  auto sum = at::zeros({}, words.options().dtype(at::kLong));
+  for (int64_t begin = 0; begin < words.numel(); begin += kPiece) {
+    sum += words.narrow(0, begin, std::min(kPiece, words.numel() - begin)).sum(at::kLong);
+  }
+  return sum;
 }
 
 }  // namespace

@@ -188,7 +188,7 @@ void begin_run(const RunFolder& folder, const configs::RunConfig& config) {
       checkpoints_tools::make_folder(stage);
       remove_leftovers(stage);
     }
-    remove_leftovers(folder.output());
+    checkpoints_tools::remove_file(folder.output() / ("latest" + std::string(kLeftover)));
   });
   write_file_durably(folder.config(), configs::to_yaml(config));
 }

@@ -13,6 +13,10 @@ const auto process_start = model::Clock::now();
 std::atomic<int> asked{0};
 static_assert(std::atomic<int>::is_always_lock_free);  // a signal handler writes it
 
+[[noreturn]] void leave(const std::string& signal) {
+  throw StoppedError("stopped by " + signal + "; what was finished is kept, the same command goes on");
+}
+
 }  // namespace
 
 void ask_to_stop(int signal) noexcept { asked = signal; }
@@ -37,11 +41,13 @@ std::string agreed_reason(const std::string& mine, const dist::Process* process)
   return "";
 }
 
+void leave_if_any_is_asked_to_stop(const dist::Process* process) {
+  if (const auto signal = agreed_reason(asked_to_stop(), process); !signal.empty()) leave(signal);
+}
+
 void leave_if_asked_to_stop(dist::Notice& notice) {
   if (const std::string mine = asked_to_stop(); !mine.empty()) notice.give(mine);
-  if (const std::string signal = notice.heard(); !signal.empty()) {
-    throw StoppedError("stopped by " + signal + "; what was finished is kept, the same command goes on");
-  }
+  if (const std::string signal = notice.heard(); !signal.empty()) leave(signal);
 }
 
 }  // namespace layalign::trainer

@@ -26,7 +26,11 @@ double process_age_s();
 /// which is null in a world of one.
 std::string agreed_reason(const std::string& mine, const dist::Process* process);
 
-/// Tells all ranks where this process was asked. Errors: StoppedError, where any was.
+/// All ranks, at the same place. Collectives: one gather on the control channel of `process`, which is null in a world of one.
+/// Errors: StoppedError on all ranks, where any was asked.
+void leave_if_any_is_asked_to_stop(const dist::Process* process);
+
+/// For work in which the ranks have no step in common: tells all ranks where this process was asked. Errors: StoppedError, where any was.
 void leave_if_asked_to_stop(dist::Notice& notice);
 
 }  // namespace layalign::trainer

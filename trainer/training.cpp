@@ -228,11 +228,12 @@ void Training::run_stage(const PreparedStage& stage) {
     const auto due = due_evaluations(stage);
     if (asked_.stop) stop(stage, due.any());
     if (due.any() && !evaluate(stage, due)) stop(stage, /*evaluation_due=*/true);
-    if (steps_done_ % config.parallel.check_replicas_every == 0) {
+    if (last || asked_.save || steps_done_ % config.checkpoint.every == 0) {
+      save();  // checks them too
+    } else if (steps_done_ % config.parallel.check_replicas_every == 0) {
       check_trainables();
       check_frozen();
     }
-    if (last || asked_.save || steps_done_ % config.checkpoint.every == 0) save();
   }
   grid_.enter(dist::Section::kSave, steps_done_);
   writer_.wait();
@@ -344,6 +345,7 @@ void Training::save(bool evaluation_due) {
   last_save_ = model::Clock::now();
   saved_ = {stage_index_, steps_done_, evaluation_due};
   check_trainables();
+  check_frozen();
   save_state(evaluation_due);
   commit_cache();  // behind the checkpoint, which matters more
 }
@@ -412,8 +414,7 @@ void Training::check_frozen() {
   if (changed == 0) return;
   throw dist::CommError("step " + std::to_string(steps_done_) + ": " + std::to_string(changed) +
                         " frozen weights of rank " + std::to_string(grid_.world_rank) + (grid_.process ? " (" + grid_.process->host() + ")" : "") +
-                        " are no longer what was loaded: look for faulty memory or a faulty GPU there, then start again to resume from a checkpoint"
-                        " before step " + std::to_string(steps_done_));
+                        " are no longer what was loaded: look for faulty memory or a faulty GPU there, then start again to resume from the last checkpoint");
 }
 
 }  // namespace layalign::trainer

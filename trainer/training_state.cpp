@@ -198,13 +198,32 @@ void purge(const fs::path& stage_folder, int64_t step, const KeepRule& keep) {
   }
 }
 
-void write_files(const fs::path& folder, const TrainingState& state, OtherShares* others) {
-  if (others) others->begin(folder);
-  const int64_t mine = state.exp_avg.numel();
-  std::vector<MomentsFile> moments{save_moments(folder, state.exp_avg, state.exp_avg_sq, {0, mine}, 0, others ? state.world_size : 1)};
+/// What the first rank writes beside the manifest; the entry of its share of the moments.
+MomentsFile write_own_files(const fs::path& folder, const TrainingState& state, int64_t ranks) {
   save_trainables(folder / RunFolder::kTrainables, state.layout, state.masters);
   write_file_durably(folder / kState, state_text(state));
-  if (others) std::ranges::move(others->finish(), std::back_inserter(moments));
+  return save_moments(folder, state.exp_avg, state.exp_avg_sq, {0, state.exp_avg.numel()}, 0, ranks);
+}
+
+std::vector<MomentsFile> write_with_others(const fs::path& folder, const TrainingState& state, OtherShares& others) {
+  others.begin(folder);
+  std::vector<MomentsFile> moments;
+  try {
+    moments.push_back(write_own_files(folder, state, state.world_size));
+  } catch (...) {
+    try {
+      others.finish();  // nobody writes any more when the folder is removed
+    } catch (const IoError&) {
+      // the first failure is the one to tell
+    }
+    throw;
+  }
+  std::ranges::move(others.finish(), std::back_inserter(moments));
+  return moments;
+}
+
+void write_files(const fs::path& folder, const TrainingState& state, OtherShares* others) {
+  const auto moments = others ? write_with_others(folder, state, *others) : std::vector{write_own_files(folder, state, 1)};
   write_file_durably(folder / kManifest, manifest_text(folder, moments));
 }
 
@@ -242,8 +261,8 @@ MomentsFile save_moments(const fs::path& folder, const at::Tensor& exp_avg, cons
 void save_training_state(const fs::path& stage_folder, const TrainingState& state, const KeepRule& keep, OtherShares* others) {
   const std::string name = step_name(state.step);
   write_folder_durably(stage_folder / name, [&](const fs::path& folder) { write_files(folder, state, others); });
-  write_file_durably(stage_folder.parent_path() / kLatest, (stage_folder.filename() / name).string() + "\n");
   as_io_error([&] { purge(stage_folder, state.step, keep); });
+  write_file_durably(stage_folder.parent_path() / kLatest, (stage_folder.filename() / name).string() + "\n");
 }
 
 TrainingState load_training_state(const fs::path& step_folder) {

@@ -33,7 +33,7 @@ struct BlockMemory::Pool {
     {
       const std::lock_guard lock(mutex);
       // The last one given back is still in the processor's cache.
-      const auto fits = [bytes](const at::Tensor& piece) { return piece.numel() >= bytes && piece.numel() <= 2 * bytes; };
+      const auto fits = [bytes](const at::Tensor& piece) { return piece.numel() >= bytes && piece.numel() <= bytes + bytes / 2; };
       const auto found = std::find_if(free.rbegin(), free.rend(), fits);
       if (found != free.rend()) {
         at::Tensor piece = std::move(*found);
@@ -49,6 +49,7 @@ struct BlockMemory::Pool {
   }
 
   void give_back(at::Tensor piece) {
+    if (piece.numel() > keep_bytes) return;
     const std::lock_guard lock(mutex);
     free_bytes += piece.numel();
     free.push_back(std::move(piece));

@@ -38,7 +38,8 @@ class Crash : public testing::Test {
   /// `fault`: KIND:N of LAYALIGN_FILE_FAULT; empty: none.
   Outcome run(const std::string& name, const std::string& fault) {
     const std::string variable = fault.empty() ? "" : "export LAYALIGN_FILE_FAULT=" + fault + "; ";
-    return run_command(variable + program_command("layalign-train", 1, config + " --set output=" + output(name)));
+    const std::string more = " --set output=" + output(name) + " --set parallel.tensor=" + std::to_string(ranks);
+    return run_command(variable + program_command("layalign-train", ranks, config + more));
   }
   std::string weights(const std::string& name) const { return read_file(output(name) + "/2-two/trainables.safetensors"); }
 
@@ -73,6 +74,7 @@ class Crash : public testing::Test {
 
   WorkFolder folder;
   std::string config;
+  int ranks = 1;
 };
 
 TEST_F(Crash, KilledAtAnyChangeOfAFileItGoesOnBitByBit) {
@@ -92,6 +94,18 @@ TEST_F(Crash, AFullOrBrokenDiskIsReportedAtAnyChangeOfAFile) {
       EXPECT_THAT(outcome.output, HasSubstr(output("run")));  // the path
     });
   }
+}
+
+/// Two ranks that write a checkpoint together: both count their own changes, and the one that reaches the number first falls.
+TEST_F(Crash, KilledOrRefusedWithinACheckpointOfTwoRanksItGoesOnBitByBit) {
+  ranks = 2;
+  fs::remove_all(output("whole"));
+  ASSERT_EQ(run("whole", "").code, 0);
+  at_every_change("kill", 61, [](const Outcome& outcome) { EXPECT_EQ(outcome.code, kKilled) << outcome.output; });
+  at_every_change("ENOSPC", 97, [&](const Outcome& outcome) {
+    EXPECT_EQ(outcome.code, 74) << outcome.output;
+    EXPECT_THAT(outcome.output, HasSubstr("No space left on device"));
+  });
 }
 
 TEST_F(Crash, AFaultThatDoesNotExistIsRefused) {

@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <functional>
 
 #include "dist/error.h"
 #include "dist/tensor_parallel.h"
@@ -31,6 +32,23 @@ TEST(Communicator, alone_is_the_identity) {
   EXPECT_TRUE(at::equal(x, at::arange(3.0)));
   EXPECT_TRUE(at::equal(alone.all_gather(x), x.unsqueeze(0)));
   EXPECT_EQ(alone.sequence(), 0);
+}
+
+TEST(Communicator, alone_goes_on_with_every_collective) {
+  const Communicator alone;
+  const auto activity = std::make_shared<Activity>();
+  alone.report_to(activity, GroupKind::kTensorParallel, 0);
+  const auto progress = [&] { return activity->read().progress; };
+  int64_t before = progress();
+  auto ones = at::ones({2});
+  for (const auto& collective : {std::function<void()>([&] { alone.all_reduce(ones); }), std::function<void()>([&] { alone.all_gather(ones); }),
+                                 std::function<void()>([&] { alone.broadcast(ones, 0); }),
+                                 std::function<void()>([&] { reduce_from_tensor_parallel(ones, alone); })}) {
+    collective();
+    EXPECT_GT(progress(), before);
+    before = progress();
+  }
+  EXPECT_EQ(activity->read().in_collective, 0);
 }
 
 TEST(Communicator, copies_are_the_same_group) {
