@@ -158,16 +158,26 @@ class Job:
         return self.log_path.read_text(errors="replace")
 
     def end(self, limit_s=600):
-        """Waits for its end; returns its exit code as a shell's, None for one that had to be killed after limit_s."""
+        """Waits for its end; returns its exit code as a shell's, None for one that had to be killed after limit_s: `stuck` says more."""
         try:
             code = self.process.wait(limit_s)
         except subprocess.TimeoutExpired:
+            self.stuck = f"{self.state()}; it said: {self.last_words()}"
             self.command.kill_all()
             self.process.wait()
             return None
         finally:
             self.seconds = time.monotonic() - self.begin
         return status_of_job(code if code >= 0 else 128 - code, self.log())
+
+    def state(self):
+        """What each of its processes is doing, in words: of a job that does not end."""
+        words = []
+        for process in self.command.processes():
+            fields = dict(line.split(":\t", 1) for line in read(f"/proc/{process}/status").decode().splitlines() if ":\t" in line)
+            waits = read(f"/proc/{process}/wchan").decode()
+            words.append(f"{fields.get('Name')} {process} is {fields.get('State')} in {waits or '?'}, {fields.get('Threads')} threads")
+        return "; ".join(words) or "no process is left but " + f"{self.process.pid}"
 
     def last_words(self):
         """Its errors; the end of what it said where it names none."""

@@ -41,7 +41,7 @@ def struck_run(rng, command, horizon_s, most, counts):
         if len(kills) < most and not job.wait_until(lambda: False, at_s) and job.lives():
             what = strike(rng, job)
             if job.end(60) is None:
-                problems.append(f"{what} killed at {at_s:.2f} s: the job did not end in 60 s")
+                problems.append(f"{what} killed at {at_s:.2f} s: the job did not end in 60 s: {job.stuck}")
             gone_s = 0 if what == "mpirun" else command.seconds_until_gone()  # after mpirun's death the next start comes at once
             if gone_s > jobs.RANKS_GONE_S:
                 problems.append(f"{what} killed at {at_s:.2f} s: ranks lived on for {gone_s:.1f} s")

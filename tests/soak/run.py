@@ -7,6 +7,7 @@ import argparse
 import os
 import pathlib
 import shutil
+import signal
 import sys
 import tempfile
 
@@ -37,6 +38,7 @@ def main():
     work = (args.work or pathlib.Path(tempfile.mkdtemp(prefix="layalign-soak-"))).resolve()
     os.environ["OMP_NUM_THREADS"] = "1"
     code = 1
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # its jobs end with it
     try:
         code = module.run(jobs.Tally(60 * args.minutes), args.programs.resolve(), work, args.count or count, args.seed)
     finally:

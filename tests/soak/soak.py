@@ -47,7 +47,7 @@ def failed_job(rng, command, kind):
 
 def problems_of(kind, code, job):
     if code is None:
-        return ["the job did not end in 120 s and was killed"]
+        return [f"the job did not end in 120 s: {job.stuck}"]
     expected = KINDS[kind]
     right = code != jobs.DONE if expected is None else code == expected
     problems = [] if right else [f"exit code {code}, expected {expected or 'a failure'}: {job.last_words()}"]
