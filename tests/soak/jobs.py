@@ -10,6 +10,7 @@ import shutil
 import signal
 import struct
 import subprocess
+import tempfile
 import time
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
@@ -264,6 +265,27 @@ def differences(whole, run):
         first = next((i for i, (a, b) in enumerate(zip(expected, found)) if a != b), min(len(expected), len(found)))
         problems.append(f"{name}: {len(found)} lines instead of {len(expected)}, the first other one is line {first + 1}")
     return problems
+
+
+SHARED = pathlib.Path("/dev/shm")
+TEMPORARY = pathlib.Path(tempfile.gettempdir())
+
+
+def folders_of(mpirun):
+    """OpenMPI 4 keeps the state of a job in ompi.HOST.UID/pid.PID."""
+    return set(TEMPORARY.glob(f"ompi.*/pid.{mpirun}"))
+
+
+def remove_path(path):
+    shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink(missing_ok=True)
+
+
+def remove_left_by(mpirun):
+    """What OpenMPI of a killed mpirun has left, which is 4 MiB of memory a rank: its segments are named after the number in contact.txt."""
+    for folder in folders_of(mpirun):
+        job = int(read(folder / "contact.txt").partition(b".")[0] or 0)
+        for path in [*SHARED.glob(f"vader_segment.*.{job + 1:x}.*"), folder] if job else [folder]:
+            remove_path(path)
 
 
 def remove_run(output):

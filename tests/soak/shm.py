@@ -4,17 +4,13 @@ A job's own files are known by the maps of its ranks and the process id of its m
 """
 import pathlib
 import random
-import shutil
 import signal
-import tempfile
 
 import jobs
 
 RANKS = 2
 EPOCHS = 25
 KINDS = ("a rank", "mpirun", "mpirun and all ranks", "nothing")
-SHARED = pathlib.Path("/dev/shm")
-TEMPORARY = pathlib.Path(tempfile.gettempdir())
 
 
 def files_of(job):
@@ -23,20 +19,15 @@ def files_of(job):
     for process in job.ranks():
         for line in jobs.read(f"/proc/{process}/maps").decode(errors="replace").splitlines():
             path = line.partition("/")[2].removesuffix(" (deleted)")
-            if path.startswith(f"{str(SHARED)[1:]}/"):
+            if path.startswith(f"{str(jobs.SHARED)[1:]}/"):
                 found.add(pathlib.Path("/" + path))
-    # OpenMPI 4: ompi.HOST.UID/pid.PID of mpirun
-    return found | set(TEMPORARY.glob(f"ompi.*/pid.{job.process.pid}"))
+    return found | jobs.folders_of(job.process.pid)
 
 
 def size_of(path):
     """Bytes of a file, or of all in a folder."""
     files = [path] if path.is_file() else [file for file in path.rglob("*") if file.is_file()]
     return sum(file.stat().st_size for file in files)
-
-
-def remove(path):
-    shutil.rmtree(path) if path.is_dir() else path.unlink()
 
 
 def kill(job, kind, rng):
@@ -58,7 +49,7 @@ def killed_job(command, kind, rng):
         return set(), 0, [f"it never came to its steps: {job.last_words()}"]
     own = files_of(job)
     kill(job, kind, rng)
-    code = job.end(120)
+    code = job.end()
     gone_s = command.seconds_until_gone()
     expected = code == jobs.DONE if kind == "nothing" else code not in (jobs.DONE, None)
     return {path for path in own if path.exists()}, gone_s, [] if expected else [f"exit code {code}: {job.last_words()}"]
@@ -71,7 +62,7 @@ def run(tally, programs, work, count, seed):
     settings = ["parallel.tensor=2"]
     if jobs.reference_run(tally, programs, config, work / "whole", RANKS, settings) is None:
         return tally.summary("shm", "the run that nothing happens to failed")
-    print(f"before: {len(list(SHARED.iterdir()))} files in {SHARED}, {len(list(TEMPORARY.glob('ompi.*/pid.*')))} of {TEMPORARY}/ompi.*/pid.*",
+    print(f"before: {len(list(jobs.SHARED.iterdir()))} files in {jobs.SHARED}, {len(list(jobs.TEMPORARY.glob('ompi.*/pid.*')))} of {jobs.TEMPORARY}/ompi.*/pid.*",
           flush=True)
     left, slowest_s = {kind: [] for kind in KINDS}, 0
     for kind in KINDS:
@@ -99,5 +90,5 @@ def run(tally, programs, work, count, seed):
         print(f"killed: {kind}: {sum(len(paths) for paths in each)} files and folders left by {len(each)} jobs, "
               f"{sum(size_of(path) for paths in each for path in paths)} bytes", flush=True)
     for path in {path for each in left.values() for paths in each for path in paths}:
-        remove(path)
+        jobs.remove_path(path)
     return tally.summary("shm", f"ranks gone after {slowest_s:.1f} s at most")
