@@ -110,6 +110,7 @@ class BuildCommand {
       problem = std::current_exception();
       if (grid.world_size > 1) trainer::log_error(std::string(error.what()) + " (the other ranks finish their shards)");
     }
+    process_->barrier([&] { trainer::tell_if_asked_to_stop(stop); });  // the others may have hours to go
     stop.close(*process_);
     if (problem) std::rethrow_exception(problem);
     return times;
