@@ -82,8 +82,8 @@ class BuildCommand {
     together([&] {
       if (grid.world_rank == 0) cache->remove_passed_over();
     });
+    together([&] { trainer::check_space(plan, folder_); });  // before any rank writes
     together([&] {
-      trainer::check_space(plan, folder_);
       if (grid.world_rank == 0 && !is_there) data::ActivationCache::create(folder_, form);
     });
     trainer::CacheBuildTimes times;
