@@ -37,8 +37,8 @@ class CacheCrash : public CacheRun {
   /// Into a folder of its own. `fault`: KIND:N of LAYALIGN_FILE_FAULT, which each rank counts for itself; empty: none.
   Outcome build(const std::string& name, const std::string& fault) const {
     const std::string variable = fault.empty() ? "" : "export LAYALIGN_FILE_FAULT=" + fault + "; ";
-    return run_command(variable + program_command("layalign-cache", kRanks,
-                                                  "build " + config + " --set cache.shard_bytes=16KiB --set cache.path=" + folder.path(name).string()));
+    const std::string more = " --set cache.shard_bytes=16KiB --set cache.path=" + folder.path(name).string();
+    return run_command(variable + program_command("layalign-cache", kRanks, "build " + config + more));
   }
 
   /// The files of finished shards.

@@ -44,7 +44,7 @@ TEST_F(CachePlace, IsReadUnderEverySettingOfHdf5sLocksAndLeavesNone) {
     expect_like("first", "two-" + setting);
     EXPECT_EQ(run_command(with + verify()).code, 0);
     EXPECT_EQ(state_of_cache(), before);
-    const auto locks = run_command("for file in " + cache().string() + "/* " + cache().string() + "/.[!.]*; do flock -n $file true || echo $file; done");
+    const auto locks = run_command("cd " + cache().string() + " && for file in * .[!.]*; do flock -n $file true || echo $file; done");
     EXPECT_EQ(locks.output, "") << "still locked";
 
     const auto built = folder.path("built-" + setting);
@@ -80,10 +80,11 @@ class SmallDisk : public CachePlace {
   /// A build on a disk of its own, which holds `ballast_bytes` already. The last line lists what lies there in the end.
   Outcome built(int ranks, int64_t disk_bytes, int64_t ballast_bytes = 0) const {
     const std::string place = cache().string();
-    return run_with_mounts(folder, "mkdir -p " + place + "\nmount -t tmpfs -o size=" + std::to_string(disk_bytes) + " layalign-test " + place +
-                                       "\nhead -c " + std::to_string(ballast_bytes) + " /dev/zero >" + place + "/ballast\ncode=0\n(" + build(ranks) +
-                                       ") || code=$?\n[ $code != 0 ] || (" + verify() + ") || code=$?\nls -A " + place +
-                                       " | sort | tr '\\n' ' '\nexit $code\n");
+    std::string lines = "mkdir -p " + place + "\nmount -t tmpfs -o size=" + std::to_string(disk_bytes) + " layalign-test " + place + "\n";
+    lines += "head -c " + std::to_string(ballast_bytes) + " /dev/zero >" + place + "/ballast\n";
+    lines += "code=0\n(" + build(ranks) + ") || code=$?\n[ $code != 0 ] || (" + verify() + ") || code=$?\n";
+    lines += "ls -A " + place + " | sort | tr '\\n' ' '\nexit $code\n";
+    return run_with_mounts(folder, lines);
   }
 };
 
@@ -188,7 +189,8 @@ TEST_F(CacheOfAnotherUser, GrowsWhereTheFolderIsOpenToAll) {
   EXPECT_EQ(state_of_cache(), before);
 
   fs::permissions(cache() / ".lock", fs::perms::others_write, fs::perm_options::add);
-  const auto locked = run_command("flock " + cache().string() + "/.lock " LAYALIGN_AS_ANOTHER_USER " " + build(1).substr(build(1).find("&& ") + 3));
+  const std::string command = build(1), binary = command.substr(command.find("&& ") + 3);
+  const auto locked = run_command("flock " + cache().string() + "/.lock " LAYALIGN_AS_ANOTHER_USER " " + binary);
   EXPECT_EQ(locked.code, 65) << locked.output;
   EXPECT_THAT(locked.output, HasSubstr("is being written by"));
   const auto grown = as_another(build(2));
