@@ -70,7 +70,8 @@ at::Tensor apply_linear(const at::Tensor& x, const at::Tensor& weight, const at:
   auto shape = x.sizes().vec();
   const auto x_MK = x.reshape({-1, shape.back()});
   shape.back() = weight.size(0);
-  return FastLinear::apply(x_MK, weight, bias.defined() ? std::optional(bias) : std::nullopt).view(shape);
+  const auto bias_N = bias.defined() ? std::optional(bias) : std::nullopt;
+  return (at::GradMode::is_enabled() ? FastLinear::apply(x_MK, weight, bias_N) : fast(x_MK, weight, bias_N)).view(shape);
 }
 
 at::Tensor product(const at::Tensor& a, const at::Tensor& b) {
