@@ -249,7 +249,7 @@ void make_folder(const fs::path& path) {
   std::error_code unknown;
   if (fs::is_directory(path, unknown)) return;
   if (!path.has_filename()) return make_folder(path.parent_path());  // "a/b/"
-  make_folder(folder_of(path));
+  if (!fs::exists(folder_of(path), unknown)) make_folder(folder_of(path));
   constexpr std::string_view kWhat = "make the folder";
   begin({.action = FileAction::kMakeFolder, .path = path}, path, kWhat);
   const int error = ::mkdir(path.c_str(), 0777) == 0 ? 0 : errno;

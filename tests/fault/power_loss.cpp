@@ -40,7 +40,8 @@ std::string mark_of(const DiskContent& content, int reports) {
 }
 
 std::string describe(const RecordedChange& change) {
-  return std::string(checkpoints_tools::name_of(change.action)) + " " + change.path + (change.other.empty() ? "" : " from " + change.other);
+  return std::string(checkpoints_tools::name_of(change.action)) + " " + change.path +
+         (change.other.empty() ? "" : " from " + change.other);
 }
 
 }  // namespace
@@ -71,12 +72,13 @@ void write_disk(const DiskContent& content, const fs::path& root) {
 Recording::Recording(fs::path root, bool exchanges) : root_(std::move(root)), before_(read_disk(root_)) {
   checkpoints_tools::set_file_hook([this, exchanges](const FileOperation& operation) -> FileFault {
     if (operation.action == FileAction::kExchange && !exchanges) return {FileFault::Kind::kError, EINVAL};
-    changes_.push_back({.action = operation.action,
-                        .path = below(operation.path),
-                        .other = operation.other.empty() ? "" : below(operation.other),
-                        .offset = operation.offset,
-                        .bytes = operation.bytes,
-                        .content = {reinterpret_cast<const char*>(operation.content.data()), operation.content.size()}});
+    changes_.push_back(
+        {.action = operation.action,
+         .path = below(operation.path),
+         .other = operation.other.empty() ? "" : below(operation.other),
+         .offset = operation.offset,
+         .bytes = operation.bytes,
+         .content = {reinterpret_cast<const char*>(operation.content.data()), operation.content.size()}});
     return {};
   });
 }
@@ -89,7 +91,8 @@ int Recording::reports_after(size_t changes) const {
 
 std::string Recording::below(const fs::path& path) const {
   const std::string relative = path.lexically_relative(root_).string();
-  if (relative.empty() || relative.starts_with("..")) throw std::logic_error(path.string() + " is not below " + root_.string());
+  if (relative.empty() || relative.starts_with(".."))
+    throw std::logic_error(path.string() + " is not below " + root_.string());
   return relative;
 }
 
@@ -204,7 +207,8 @@ std::string Disk::content_of(const Inode& file) {
 std::vector<std::pair<std::string, std::string>> Disk::contents_after_loss(const Inode& file) {
   std::vector<std::pair<std::string, std::string>> contents;
   const auto add = [&](std::string content, std::string what) {
-    const bool known = std::any_of(contents.begin(), contents.end(), [&](const auto& other) { return other.first == content; });
+    const bool known =
+        std::any_of(contents.begin(), contents.end(), [&](const auto& other) { return other.first == content; });
     if (!known) contents.emplace_back(std::move(content), std::move(what));
   };
   const std::string full = content_of(file);
@@ -283,7 +287,8 @@ void Disk::after_power_loss(const std::function<void(DiskContent, const std::str
   std::vector<std::pair<std::map<int, std::string>, std::string>> contents;
   for (const bool others_are_whole : {false, true}) {
     std::map<int, std::string> common;
-    for (const auto& [inode, choices] : unsure) common[inode] = others_are_whole ? content_of(inodes_[inode]) : inodes_[inode].durable;
+    for (const auto& [inode, choices] : unsure)
+      common[inode] = others_are_whole ? content_of(inodes_[inode]) : inodes_[inode].durable;
     contents.emplace_back(common, others_are_whole ? "all contents whole" : "all contents lost");
     for (const auto& [inode, choices] : unsure) {
       for (const auto& [content, what] : choices) {
@@ -302,7 +307,8 @@ void Disk::after_power_loss(const std::function<void(DiskContent, const std::str
       if (made[i]) make(unflushed_[i], names[unflushed_[i].folder]);
       chosen += made[i] ? '1' : '0';
     }
-    for (const auto& [content, what] : contents) visit(gather(names, content), "changes of names made: " + chosen + "; " + what);
+    for (const auto& [content, what] : contents)
+      visit(gather(names, content), "changes of names made: " + chosen + "; " + what);
   }
 }
 
@@ -335,6 +341,7 @@ ReplayCount replay_power_losses(Recording& recording, const std::set<std::string
   const MemoryFolder scratch;
   const fs::path folder = scratch / "disk";
   for (size_t made = 0; made <= recording.changes().size(); ++made) {
+    if (testing::Test::HasFailure()) return count;
     if (made > 0) disk.apply(recording.changes()[made - 1]);
     const int reports = recording.reports_after(made);
     disk.after_power_loss([&](const DiskContent& content, const std::string& what) {

@@ -12,9 +12,10 @@
 
 #include "checkpoints_tools/file_operations.h"
 
-// What a disk may hold after a loss of power. Changes of files are recorded with their content and replayed into a model of a disk
-// that promises no more than POSIX does: the content of a file is durable when the file was flushed, a name (made, removed, renamed,
-// exchanged: each at once) when its folder was flushed. Whatever was not flushed may be on the disk or not, in any order and in part.
+// What a disk may hold after a loss of power. Changes of files are recorded with their content and replayed into a
+// model of a disk that promises no more than POSIX does: the content of a file is durable when the file was flushed, a
+// name (made, removed, renamed, exchanged: each at once) when its folder was flushed. Whatever was not flushed may be
+// on the disk or not, in any order and in part.
 namespace layalign::test {
 
 /// A file's change, as the hook saw it.
@@ -73,10 +74,11 @@ class Disk {
   void apply(const RecordedChange& change);
   /// What programs see now.
   DiskContent now() const;
-  /// What may be found if power is lost now. Changes of names that are not durable are made in every combination where they are
-  /// few, else none, all, those up to and from each, each alone and all but each. With each of these, contents that are not durable are
-  /// lost, whole, zeros of the right length, without one of their writes, and torn at 512 and 4096 bytes: cut off there, with zeros (or
-  /// what was there) from there on or up to there, or with every second block missing. `what`: words for the choice.
+  /// What may be found if power is lost now. Changes of names that are not durable are made in every combination where
+  /// they are few, else none, all, those up to and from each, each alone and all but each. With each of these, contents
+  /// that are not durable are lost, whole, zeros of the right length, without one of their writes, and torn at 512 and
+  /// 4096 bytes: cut off there, with zeros (or what was there) from there on or up to there, or with every second block
+  /// missing. `what`: words for the choice.
   void after_power_loss(const std::function<void(DiskContent, const std::string& what)>& visit) const;
 
  private:
@@ -86,9 +88,9 @@ class Disk {
   };
   struct Inode {
     bool is_folder = false;
-    std::string durable;                // of a file
-    std::vector<Write> unflushed;       // of a file
-    std::map<std::string, int> names;   // of a folder, as programs see it
+    std::string durable;               // of a file
+    std::vector<Write> unflushed;      // of a file
+    std::map<std::string, int> names;  // of a folder, as programs see it
     std::map<std::string, int> durable_names;
   };
   /// One change of a folder's names: those that lead elsewhere from then on, -1: nowhere (if they led to `from`).
@@ -126,13 +128,14 @@ class Disk {
 
 /// How many contents of a disk were looked at.
 struct ReplayCount {
-  int64_t states = 0;   ///< different ones; the same content counts again where more has been reported
+  int64_t states = 0;  ///< different ones; the same content counts again where more has been reported
   int64_t changes = 0;
 };
 
-/// Ends the recording, writes every content that it may leave behind, for every number of changes that were made before power was
-/// lost, to a folder and calls `check(folder, reports)`. A check that fails (GoogleTest) ends it, with the place in the trace. What the
-/// model sees in the end must be what lies on the real disk, but for files of the names `unrecorded`.
+/// Ends the recording, writes every content that it may leave behind, for every number of changes that were made before
+/// power was lost, to a folder and calls `check(folder, reports)`. A check that fails (GoogleTest) ends it, with the
+/// place in the trace. What the model sees in the end must be what lies on the real disk, but for files of the names
+/// `unrecorded`.
 ReplayCount replay_power_losses(Recording& recording, const std::set<std::string>& unrecorded,
                                 const std::function<void(const std::filesystem::path& folder, int reports)>& check);
 
