@@ -50,8 +50,8 @@ struct FileFault {
     kNone,
     kKill,         ///< the process dies before the operation, as by kill -9
     kKillHalfway,  ///< it dies after half of the bytes; an operation that writes none: before it
-    kError,        ///< the operation is not made and fails with `error` (an exchange with EINVAL: as where none can be made)
-    kShortWrite,   ///< the system takes half of the bytes at first, which is no error
+    kError,  ///< the operation is not made and fails with `error` (an exchange with EINVAL: as where none can be made)
+    kShortWrite,  ///< the system takes half of the bytes at first, which is no error
   };
   Kind kind = Kind::kNone;
   int error = 0;  ///< errno
@@ -67,8 +67,8 @@ void set_file_hook(FileHook hook);
 /// Operations since the hook was set.
 int64_t file_operation_count();
 
-/// Hooks: the process dies at operation `number`; that operation fails; it is a short write; all are noted, without content, in
-/// `log`, which must outlive the hook.
+/// Hooks: the process dies at operation `number`; that operation fails; it is a short write; all are noted, without
+/// content, in `log`, which must outlive the hook.
 FileHook kill_at(int64_t number, bool halfway = false);
 FileHook fail_at(int64_t number, int error);
 FileHook short_write_at(int64_t number);
@@ -113,8 +113,8 @@ class FileWriter {
 void rename_file(const std::filesystem::path& from, const std::filesystem::path& to);
 /// Exchanges the names of two files or folders in one step. False: this file system cannot.
 bool exchange_names(const std::filesystem::path& one, const std::filesystem::path& other);
-/// Makes a folder and those above it, and their names durable: what is made durable in a folder is lost with its name. One that is
-/// there is no error.
+/// Makes a folder and those above it, and their names durable: what is made durable in a folder is lost with its name.
+/// One that is there is no error.
 void make_folder(const std::filesystem::path& path);
 /// Removes a folder with all that is in it, or a file; what is not there is no error.
 void remove_folder(const std::filesystem::path& path);

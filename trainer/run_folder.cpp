@@ -187,7 +187,8 @@ void begin_run(const RunFolder& folder, const configs::RunConfig& config) {
       checkpoints_tools::make_folder(stage);
       remove_leftovers(stage);
     }
-    for (const fs::path& file : {folder.metrics(), folder.evaluations(), folder.summary(), folder.output() / "latest"}) {
+    for (const fs::path& file :
+         {folder.metrics(), folder.evaluations(), folder.summary(), folder.output() / "latest"}) {
       checkpoints_tools::remove_file(file.string() + kLeftover);
     }
   });

@@ -66,7 +66,8 @@ TEST(FileOperations, AFileIsContinuedAtItsEnd) {
   }
   EXPECT_EQ(read_bytes(path), "one\ntwo\n");
   // The name of a new file is made durable.
-  EXPECT_THAT(log, ElementsAre("open 0", "flush folder 0", "write one\n0", "flush 0", "open 0", "write two\n4", "flush 0"));
+  EXPECT_THAT(log,
+              ElementsAre("open 0", "flush folder 0", "write one\n0", "flush 0", "open 0", "write two\n4", "flush 0"));
 }
 
 TEST(FileOperations, FoldersAreMadeExchangedAndRemoved) {
@@ -86,8 +87,9 @@ TEST(FileOperations, FoldersAreMadeExchangedAndRemoved) {
   remove_folder(folder / "a");  // is not there: no error
   std::vector<std::string_view> names;
   for (const auto& operation : log) names.push_back(name_of(operation.action));
-  EXPECT_THAT(names, ElementsAre("make folder", "flush folder", "make folder", "flush folder", "make folder", "flush folder", "exchange",
-                                 "remove", "remove folder", "remove", "remove folder", "remove folder", "remove"));
+  EXPECT_THAT(names,
+              ElementsAre("make folder", "flush folder", "make folder", "flush folder", "make folder", "flush folder",
+                          "exchange", "remove", "remove folder", "remove", "remove folder", "remove folder", "remove"));
   EXPECT_EQ(log[0].path, folder / "a");  // each of those above it, and where its name stands
   EXPECT_EQ(log[1].path, folder.path());
   EXPECT_EQ(log[3].path, folder / "a");

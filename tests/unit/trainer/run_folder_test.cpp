@@ -175,7 +175,8 @@ TEST(RunLock, MakesTheFolderAndItsNameDurable) {
   checkpoints_tools::set_file_hook({});
   std::vector<std::string> done;
   for (const auto& operation : log) {
-    done.push_back(std::string(name_of(operation.action)) + " " + operation.path.lexically_relative(scratch.path()).string());
+    done.push_back(std::string(name_of(operation.action)) + " " +
+                   operation.path.lexically_relative(scratch.path()).string());
   }
   EXPECT_THAT(done, ElementsAre("make folder deep", "flush folder .", "make folder deep/run", "flush folder deep"));
 }

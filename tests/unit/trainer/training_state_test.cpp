@@ -183,10 +183,11 @@ TEST(TrainingState, TheNewestOneIsNamedBesideTheStages) {
 TEST(TrainingState, TheNewestOneIsNamedBeforeOlderOnesGo) {
   const Stages stages;
   save_training_state(stages.folders[0], state_at(0, 10), {.newest = 1});
-  checkpoints_tools::set_file_hook([](const checkpoints_tools::FileOperation& operation) -> checkpoints_tools::FileFault {
-    if (operation.path.filename() != "step-00000010.tmp") return {};
-    return {checkpoints_tools::FileFault::Kind::kError, EIO};
-  });
+  checkpoints_tools::set_file_hook(
+      [](const checkpoints_tools::FileOperation& operation) -> checkpoints_tools::FileFault {
+        if (operation.path.filename() != "step-00000010.tmp") return {};
+        return {checkpoints_tools::FileFault::Kind::kError, EIO};
+      });
   EXPECT_THROW(save_training_state(stages.folders[0], state_at(0, 20), {.newest = 1}), IoError);
   checkpoints_tools::set_file_hook({});
   EXPECT_EQ(read_bytes(stages.scratch / "latest"), "1-translation/step-00000020\n");
