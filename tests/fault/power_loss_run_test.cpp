@@ -120,24 +120,29 @@ size_t check_newest(const RunFolder& run, const History& history, size_t reports
   return reports;
 }
 
-/// Every checkpoint is whole, and RUN/latest names one: the newest, or the one before while that is being written.
-void check_all_checkpoints(const RunFolder& run, const History& history, size_t newest) {
+/// Every checkpoint is whole, and RUN/latest names one: the last one that was reported, or the newest, which is being
+/// written.
+void check_all_checkpoints(const RunFolder& run, const History& history, size_t reports, size_t newest) {
   const auto steps = trainer::step_folders(run.stages()[0]);
   for (const auto& [step, folder] : steps) EXPECT_NO_THROW(trainer::load_training_state(folder)) << folder;
   const auto files = read_disk(run.output()).files;
   const auto latest = files.find("latest");
   if (latest == files.end()) {
-    EXPECT_LE(newest, 1u) << "latest is missing";
+    EXPECT_EQ(reports, 0u) << "latest is missing";
     return;
   }
   std::vector<int64_t> allowed;
-  for (size_t number = newest > 0 ? newest - 1 : 0; number <= newest; ++number) {
+  for (size_t number = reports; number <= newest; ++number) {
     if (history[number]) allowed.push_back(history[number]->step);
   }
   int64_t named = 0;
   EXPECT_EQ(std::sscanf(latest->second.c_str(), "1-translation/step-%ld\n", &named), 1) << latest->second;
   EXPECT_THAT(allowed, testing::Contains(named));
   EXPECT_TRUE(steps.contains(named)) << named;
+}
+
+void check_checkpoints(const RunFolder& run, const History& history, size_t reports) {
+  check_all_checkpoints(run, history, reports, check_newest(run, history, reports));
 }
 
 /// The same command again: it writes the next checkpoint, and nothing unfinished is left.
@@ -191,8 +196,9 @@ TEST(PowerLossOfARun, LeavesTheReportedCheckpointOrTheNextOne) {
       EXPECT_TRUE(has_weights || (reports < 3 && state != RunState::kFinished));
       EXPECT_TRUE(!has_weights ||
                   trainer::load_trainables(left.trainables(0), state_at(20).layout).equal(state_at(20).masters));
-      const size_t newest = check_newest(left, history, static_cast<size_t>(std::min(reports, 2)));
-      if (fs::exists(left.output())) check_all_checkpoints(left, history, newest);
+      const auto saved = static_cast<size_t>(std::min(reports, 2));
+      const size_t newest = check_newest(left, history, saved);
+      if (fs::exists(left.output())) check_all_checkpoints(left, history, saved, newest);
       if (newest > 0) {
         trainer::MetricsFile metrics(left.metrics());
         metrics.truncate_after(0, history[newest]->step);
@@ -220,7 +226,7 @@ TEST(PowerLossOfARun, LeavesTheReplacedCheckpointOrTheNewOne) {
     }
     const auto count = replay_power_losses(recording, kRunLocks, [&](const fs::path& disk, int reports) {
       const RunFolder left = run_on(disk);
-      check_all_checkpoints(left, history, check_newest(left, history, static_cast<size_t>(reports)));
+      check_checkpoints(left, history, static_cast<size_t>(reports));
       EXPECT_TRUE(same(trainer::load_training_state(left.stages()[0] / "step-00000005"), state_at(5)));
       check_goes_on(disk, 30);
     });
@@ -252,7 +258,7 @@ TEST(PowerLossOfARun, ThatIsTakenUpAgainLosesNothing) {
   const auto count = replay_power_losses(recording, kRunLocks, [&](const fs::path& disk, int reports) {
     const RunFolder left = run_on(disk);
     EXPECT_EQ(inspect_run(left, config_for(disk), nullptr), RunState::kResume);
-    check_all_checkpoints(left, history, check_newest(left, history, static_cast<size_t>(reports)));
+    check_checkpoints(left, history, static_cast<size_t>(reports));
     check_goes_on(disk, 40);
   });
   expect_states("taken up again", count, 400);
