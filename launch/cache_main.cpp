@@ -4,6 +4,7 @@
 #include <cstdio>
 #include <iostream>
 
+#include "checkpoints_tools/file_operations.h"
 #include "configs/reader.h"
 #include "data/activation_cache/activation_cache.h"
 #include "data/error.h"
@@ -59,7 +60,7 @@ class BuildCommand {
     std::optional<data::CacheWriteLock> lock;
     together([&] {
       if (arguments_.dry_run) return;
-      fs::create_directories(folder_);
+      checkpoints_tools::make_folder(folder_);
       if (grid.world_rank == 0) lock.emplace(folder_);
     });
     bool is_there = false;

@@ -3,6 +3,7 @@
 #include <ATen/core/grad_mode.h>
 #include <nlohmann/json.hpp>
 
+#include "checkpoints_tools/file_operations.h"
 #include "configs/reader.h"
 #include "launch/eval_arguments.h"
 #include "launch/eval_plan.h"
@@ -20,8 +21,6 @@
 
 namespace layalign::launch {
 namespace {
-
-namespace fs = std::filesystem;
 
 /// The whole of a `layalign-eval` command after its command line has been read.
 class EvalCommand {
@@ -114,7 +113,7 @@ class EvalCommand {
     if (!plan_.benchmarks.empty()) {
       together([&] {
         if (!is_first()) return;
-        fs::create_directories(plan_.output);
+        checkpoints_tools::make_folder(plan_.output);
         outputs.emplace(plan_.output / "outputs.jsonl", identity());
       });
     }

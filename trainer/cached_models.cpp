@@ -1,5 +1,6 @@
 #include "trainer/cached_models.h"
 
+#include "checkpoints_tools/file_operations.h"
 #include "checkpoints_tools/hash.h"
 #include "checkpoints_tools/weight_folder.h"
 #include "configs/error.h"
@@ -98,7 +99,7 @@ std::unique_ptr<model::CachedEncoder> open_cached_encoder(const Experiment& expe
       grid.process.get(), [&] { return fs::exists(folder / "cache.json"); }, together);
   if (!is_there) log_info("cache.mode auto: " + folder.string() + " holds no cache: the encoder's states are computed");
   const auto use = use_of(config.cache.mode);
-  if (use.add) together([&] { fs::create_directories(folder); });
+  if (use.add) together([&] { checkpoints_tools::make_folder(folder); });
   const auto form = is_there ? cache_form(experiment, grid.process.get(), together) : form_without_weights(experiment);
   if (use.add) {
     together([&] {

@@ -4,12 +4,14 @@
 #include <sys/file.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstring>
 #include <set>
 #include <string_view>
 #include <utility>
 
+#include "checkpoints_tools/file_operations.h"
 #include "checkpoints_tools/hash.h"
 #include "configs/error.h"
 #include "configs/strict_json.h"
@@ -69,19 +71,37 @@ void EvaluationOutputs::open_and_lock() {
                              " is being written by another evaluation; wait for its end, or choose another folder");
 }
 
-void EvaluationOutputs::read(const nlohmann::json& identity) {
+std::string EvaluationOutputs::drop_torn_lines() {
   const std::string text = as_io_error([&] { return configs::read_text_file(path_); });
-  const size_t whole =
-      text.rfind('\n') == text.npos ? 0 : text.rfind('\n') + 1;  // behind it stands a line torn by a crash
-  if (whole < text.size() && ::ftruncate(descriptor_, static_cast<off_t>(whole)) != 0) {
-    throw IoError(path_.string() + ": cannot drop its torn last line: " + std::strerror(errno));
+  std::string whole;
+  size_t untouched = text.size();  // bytes before the first torn line
+  for (size_t begin = 0; begin < text.size();) {
+    const size_t newline = text.find('\n', begin);
+    const std::string line = text.substr(begin, newline == text.npos ? text.npos : newline + 1 - begin);
+    const bool is_torn = newline == text.npos || line.find('\0') != line.npos;
+    // The first line is durable before there is another one: such a file is a foreign one.
+    if (is_torn && begin == 0 && line.size() < text.size()) return text;
+    begin += line.size();
+    if (is_torn) untouched = std::min(untouched, whole.size());
+    if (!is_torn) whole += line;
   }
-  if (whole == 0) {
+  if (untouched == text.size()) return whole;
+  if (::ftruncate(descriptor_, static_cast<off_t>(untouched)) != 0) {
+    throw IoError(path_.string() + ": cannot drop its torn lines: " + std::strerror(errno));
+  }
+  write_all(descriptor_, std::string_view(whole).substr(untouched), path_);
+  return whole;
+}
+
+void EvaluationOutputs::read(const nlohmann::json& identity) {
+  const std::string text = drop_torn_lines();
+  if (text.empty()) {
     write_all(descriptor_, nlohmann::json{{"format", kFormat}, {"identity", identity}}.dump() + '\n', path_);
-    return;
+    sync();
+    return checkpoints_tools::flush_folder_of(path_);
   }
   int64_t number = 0;
-  for (size_t begin = 0; begin < whole;) {
+  for (size_t begin = 0; begin < text.size();) {
     const size_t end = text.find('\n', begin);
     const std::string line = text.substr(begin, end - begin), where = path_.string() + ":" + std::to_string(++number);
     begin = end + 1;

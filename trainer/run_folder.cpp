@@ -149,10 +149,9 @@ RunState inspect_run(const RunFolder& folder, const configs::RunConfig& config, 
 
 RunLock::RunLock(const RunFolder& folder, double patience_s) {
   try {
-    fs::create_directories(folder.output());
-  } catch (const fs::filesystem_error& error) {
-    throw IoError("output: the folder " + folder.output().string() + " cannot be made: " + error.code().message() +
-                  "; choose another `output`");
+    checkpoints_tools::make_folder(folder.output());
+  } catch (const IoError& error) {
+    throw IoError(std::string("output: ") + error.what() + ", or choose another `output`");
   }
   const fs::path path = folder.output() / kLock;
   descriptor_ = ::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0666);
@@ -188,7 +187,10 @@ void begin_run(const RunFolder& folder, const configs::RunConfig& config) {
       checkpoints_tools::make_folder(stage);
       remove_leftovers(stage);
     }
-    checkpoints_tools::remove_file(folder.output() / ("latest" + std::string(kLeftover)));
+    for (const fs::path& file :
+         {folder.metrics(), folder.evaluations(), folder.summary(), folder.output() / "latest"}) {
+      checkpoints_tools::remove_file(file.string() + kLeftover);
+    }
   });
   write_file_durably(folder.config(), configs::to_yaml(config));
 }

@@ -179,12 +179,13 @@ void read_moments(const fs::path& folder, const nlohmann::json& shares, Training
                         std::to_string(numel));
 }
 
-/// Removes a step folder so that a crash in between leaves no half of it under its name.
+/// Removes a step folder so that a crash in between, or a loss of power, leaves no half of it under its name.
 void remove_step_folder(const fs::path& folder) {
   fs::path doomed = folder;
   doomed += ".tmp";
   checkpoints_tools::remove_folder(doomed);
   checkpoints_tools::rename_file(folder, doomed);
+  checkpoints_tools::flush_folder_of(folder);
   checkpoints_tools::remove_folder(doomed);
 }
 
@@ -261,8 +262,8 @@ MomentsFile save_moments(const fs::path& folder, const at::Tensor& exp_avg, cons
 void save_training_state(const fs::path& stage_folder, const TrainingState& state, const KeepRule& keep, OtherShares* others) {
   const std::string name = step_name(state.step);
   write_folder_durably(stage_folder / name, [&](const fs::path& folder) { write_files(folder, state, others); });
-  as_io_error([&] { purge(stage_folder, state.step, keep); });
   write_file_durably(stage_folder.parent_path() / kLatest, (stage_folder.filename() / name).string() + "\n");
+  as_io_error([&] { purge(stage_folder, state.step, keep); });
 }
 
 TrainingState load_training_state(const fs::path& step_folder) {

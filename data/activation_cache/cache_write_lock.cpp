@@ -8,6 +8,7 @@
 #include <system_error>
 
 #include "checkpoints_tools/error.h"
+#include "checkpoints_tools/file_operations.h"
 #include "data/activation_cache/activation_cache.h"
 #include "data/activation_cache/folder_lock.h"
 #include "data/activation_cache/lock_file.h"
@@ -47,9 +48,7 @@ std::string this_process() {
 }  // namespace
 
 FolderLock lock_folder(const fs::path& folder) {
-  std::error_code error;
-  fs::create_directories(folder, error);
-  if (error) fail(folder, "create the folder", error.value());
+  checkpoints_tools::make_folder(folder);
   const fs::path path = folder / ".lock";
   FolderLock lock;
   lock.descriptor = open_lock_file(path);

@@ -6,6 +6,7 @@
 
 #include <optional>
 
+#include "checkpoints_tools/file_operations.h"
 #include "configs/error.h"
 #include "configs/reader.h"
 #include "tests/unit/trainer/scratch_folder.h"
@@ -149,10 +150,35 @@ TEST(RunFolder, BeginningAgainRemovesWhatAKilledRunLeft) {
   write_bytes(stage / "step-00000003.tmp/state.json", "{");
   write_bytes(stage / "best.safetensors.tmp", "half");
   write_bytes(stage / "best.safetensors", "whole");
+  for (const char* name : {"latest.tmp", "metrics.jsonl.tmp", "evaluations.jsonl.tmp", "summary.json.tmp"}) {
+    write_bytes(run.folder.output() / name, "half");
+  }
+  write_bytes(run.folder.output() / "notes.tmp", "of the user");
   begin_run(run.folder, run.config);
   EXPECT_FALSE(fs::exists(stage / "step-00000003.tmp"));
   EXPECT_FALSE(fs::exists(stage / "best.safetensors.tmp"));
+  std::vector<std::string> left;
+  for (const auto& entry : fs::directory_iterator(run.folder.output())) {
+    if (entry.path().extension() == ".tmp") left.push_back(entry.path().filename());
+  }
+  EXPECT_THAT(left, ElementsAre("notes.tmp"));
   EXPECT_EQ(read_bytes(stage / "best.safetensors"), "whole");
+}
+
+/// What is durable in a folder is lost with the folder's name.
+TEST(RunLock, MakesTheFolderAndItsNameDurable) {
+  const ScratchFolder scratch;
+  const configs::RunConfig config = config_for(scratch / "deep/run");
+  std::vector<checkpoints_tools::FileOperation> log;
+  checkpoints_tools::set_file_hook(checkpoints_tools::record_into(log));
+  { const RunLock lock(RunFolder(config.output, config.stages)); }
+  checkpoints_tools::set_file_hook({});
+  std::vector<std::string> done;
+  for (const auto& operation : log) {
+    done.push_back(std::string(name_of(operation.action)) + " " +
+                   operation.path.lexically_relative(scratch.path()).string());
+  }
+  EXPECT_THAT(done, ElementsAre("make folder deep", "flush folder .", "make folder deep/run", "flush folder deep"));
 }
 
 TEST(RunLock, IsRefusedWithTheHolderAndFreeAfterwards) {

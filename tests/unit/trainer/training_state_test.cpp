@@ -7,11 +7,13 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <cerrno>
 #include <cmath>
 #include <nlohmann/json.hpp>
 #include <span>
 
 #include "checkpoints_tools/error.h"
+#include "checkpoints_tools/file_operations.h"
 #include "checkpoints_tools/hash.h"
 #include "tests/unit/trainer/scratch_folder.h"
 #include "trainer/error.h"
@@ -175,6 +177,21 @@ TEST(TrainingState, TheNewestOneIsNamedBesideTheStages) {
   EXPECT_EQ(read_bytes(stages.scratch / "latest"), "1-translation/step-00000010\n");
   save_training_state(stages.folders[1], state_at(1, 2), {.newest = 1});
   EXPECT_EQ(read_bytes(stages.scratch / "latest"), "2-task/step-00000002\n");
+}
+
+/// So that it never names one that is no longer there.
+TEST(TrainingState, TheNewestOneIsNamedBeforeOlderOnesGo) {
+  const Stages stages;
+  save_training_state(stages.folders[0], state_at(0, 10), {.newest = 1});
+  checkpoints_tools::set_file_hook(
+      [](const checkpoints_tools::FileOperation& operation) -> checkpoints_tools::FileFault {
+        if (operation.path.filename() != "step-00000010.tmp") return {};
+        return {checkpoints_tools::FileFault::Kind::kError, EIO};
+      });
+  EXPECT_THROW(save_training_state(stages.folders[0], state_at(0, 20), {.newest = 1}), IoError);
+  checkpoints_tools::set_file_hook({});
+  EXPECT_EQ(read_bytes(stages.scratch / "latest"), "1-translation/step-00000020\n");
+  EXPECT_THAT(names_in(stages.folders[0]), ElementsAre("step-00000010", "step-00000020"));
 }
 
 TEST(TrainingState, OneThatWasKilledWhileItReplacedAnotherIsFound) {
