@@ -34,7 +34,7 @@ constexpr std::array<std::string_view, 5> kFiles{"model.encoder", "model.llm", "
                                                  "stages.corpus.path"};
 
 /// The key of a line of configs::differences, that of a stage without its number: "stages.lr".
-std::string key_of(const std::string& difference) {
+std::string compared_key(const std::string& difference) {
   std::string key = difference.substr(0, difference.find(": "));
   constexpr std::string_view kStages = "stages.";
   if (key.starts_with(kStages)) key.erase(kStages.size(), key.find('.', kStages.size()) + 1 - kStages.size());
@@ -50,7 +50,7 @@ bool is_harmless(const std::string& difference, const configs::RunConfig& config
   constexpr std::array<std::string_view, 3> kKeys{"output", "stop_after", "optimizer.skip_nonfinite"};
   constexpr std::array<std::string_view, 7> kSections{"log.",   "checkpoint.", "comm.",    "eval.",
                                                       "cache.", "parallel.",   "watchdog."};
-  const std::string key = key_of(difference);
+  const std::string key = compared_key(difference);
   // Computed states are rounded as the cache stores them: its mode does not matter, but whether there is one and its dtype.
   if (key == "cache.mode") return !difference.starts_with("cache.mode: off ") && !difference.ends_with(" != off");
   if (key == "cache.dtype" || key == "parallel.precision") return false;
@@ -129,7 +129,7 @@ RunState inspect_existing(const RunFolder& folder, const configs::RunConfig& con
   const auto differences =
       compare_configs(folder.output(), config, {what, kWayOut}, [&](const std::string& difference) {
         // Nothing is read any more that could tell whether the files are the same.
-        return is_harmless(difference, config) && !(finished && is_place(key_of(difference)));
+        return is_harmless(difference, config) && !(finished && is_place(compared_key(difference)));
       });
   if (changed != nullptr) changed->insert(changed->end(), differences.begin(), differences.end());
   return finished ? RunState::kFinished : RunState::kResume;
@@ -192,7 +192,7 @@ int64_t stage_number(const std::string& folder_name) {
 std::vector<std::string> differences_from(const fs::path& run, const configs::RunConfig& config) {
   return compare_configs(
       run, config, {"the run in " + run.string() + " trains other weights", "; choose a checkpoint of such a run"},
-      [](const std::string& difference) { return !is_of_trained_parts(key_of(difference)); });
+      [](const std::string& difference) { return !is_of_trained_parts(compared_key(difference)); });
 }
 
 fs::path origin_of(const RunFolder& folder) {

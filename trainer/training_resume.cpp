@@ -2,27 +2,20 @@
 
 #include <algorithm>
 #include <limits>
-#include <span>
 
 #include "checkpoints_tools/error.h"
-#include "checkpoints_tools/hash.h"
 #include "configs/error.h"
-#include "configs/strict_json.h"
 #include "dist/device.h"
 #include "trainer/log.h"
 #include "trainer/trainables_file.h"
 #include "trainer/training.h"
+#include "trainer/weights_hash.h"
 
 namespace layalign::trainer {
 namespace {
 
 namespace fs = std::filesystem;
 using checkpoints_tools::CheckpointError;
-
-std::string hash_of_config(const fs::path& model_folder) {
-  const std::string text = configs::read_text_file(model_folder / "config.json");
-  return checkpoints_tools::xxh3_hex(std::as_bytes(std::span(text)));
-}
 
 }  // namespace
 
@@ -141,7 +134,7 @@ void Training::note_inputs() {
   together_([&] {
     if (!is_first()) return;
     initial_weights_ = trainables_hash(trainables_->masters());
-    model_configs_ = {hash_of_config(experiment_.encoder_folder), hash_of_config(experiment_.llm_folder)};
+    model_configs_ = {hash_config(experiment_.encoder_folder), hash_config(experiment_.llm_folder)};
   });
 }
 
