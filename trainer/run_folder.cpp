@@ -250,10 +250,10 @@ void begin_run(const RunFolder& folder, const configs::RunConfig& config, const 
       checkpoints_tools::make_folder(stage);
       remove_leftovers(stage);
     }
-    for (const char* name : {"latest", RunFolder::kOrigin}) {
-      checkpoints_tools::remove_file(folder.output() / (name + std::string(kLeftover)));
+    checkpoints_tools::remove_file(folder.output() / ("latest" + std::string(kLeftover)));
+    for (const fs::path& stale : {folder.origin(), fs::path(folder.origin().string() + kLeftover)}) {
+      if (origin.empty() && fs::exists(stale)) checkpoints_tools::remove_file(stale);
     }
-    if (origin.empty() && fs::exists(folder.origin())) checkpoints_tools::remove_file(folder.origin());
   });
   // Before the config, with which the run has begun.
   if (!origin.empty() && origin != before) write_file_durably(folder.origin(), origin.string() + "\n");
