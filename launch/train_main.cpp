@@ -141,9 +141,10 @@ class TrainCommand {
 
   /// Whether the run in `output` began at what --resume names, which may be gone since.
   bool began_there() const {
+    if (arguments_.resume.empty()) return false;
     const auto origin = trainer::origin_of(trainer::RunFolder(config_.output, config_.stages));
     const auto inside = origin.lexically_relative(std::filesystem::absolute(arguments_.resume).lexically_normal());
-    return !arguments_.resume.empty() && !inside.empty() && *inside.begin() != "..";
+    return !inside.empty() && *inside.begin() != "..";
   }
 
   void run_stages(int64_t threads) {

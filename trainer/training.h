@@ -126,7 +126,7 @@ class Training {
   std::optional<model::LayAlign> layalign_;
   std::optional<TrainStep> step_;
   std::string processors_;                  // of all ranks
-  std::string initial_weights_;             // on the first rank: a hash of what model.init or the seed gave
+  std::string initial_weights_;             // on the first rank: a hash of those of model.init, or "seed"
   std::vector<std::string> model_configs_;  // on the first rank: hashes of the encoder's and the LLM's config.json
   std::filesystem::path origin_;            // on the first rank
   std::optional<TrainingState> found_;  // on the first rank, until it is taken up

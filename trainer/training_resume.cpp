@@ -133,7 +133,8 @@ void Training::note_inputs() {
   processors_ = processors_of_all();
   together_([&] {
     if (!is_first()) return;
-    initial_weights_ = trainables_hash(trainables_->masters());
+    // Those of a seed are rounded as the processor does it: the seed itself is compared, as a key of the config.
+    initial_weights_ = experiment_.config.model.init ? trainables_hash(trainables_->masters()) : "seed";
     model_configs_ = {hash_config(experiment_.encoder_folder), hash_config(experiment_.llm_folder)};
   });
 }
@@ -158,6 +159,11 @@ std::string Training::processors_of_all() const {
   }
   std::string text;
   for (const auto& kind : kinds) text += (text.empty() ? "" : ", ") + kind;
+  if (is_first() && kinds.size() > 1) {
+    log_warn("the ranks have processors of several kinds (" + text +
+             "), which round in their own ways: replicas may drift apart, and the run then ends. On CPUs the variable "
+             "ATEN_CPU_CAPABILITY=avx2 of every rank may help");
+  }
   return text;
 }
 

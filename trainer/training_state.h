@@ -31,7 +31,7 @@ struct TrainingState {
   std::vector<std::string> model_configs;  ///< hashes of the encoder's and the LLM's config.json; none: unknown
   std::vector<std::string> corpus_fingerprints;      ///< of the stages' corpora
   std::vector<std::string> split_fingerprints;       ///< of their dev splits; none: unknown
-  std::string initial_weights;                       ///< hash of what the run's config begins with; empty: unknown
+  std::string initial_weights;                       ///< hash of those of model.init, or "seed"; empty: unknown
   std::string cache_choice;  ///< what cache.mode auto chose: "read" or "compute"; empty where it has not
   int64_t skipped_steps = 0;    ///< of those done in the stage: without an update, for loss or gradient was not finite
   bool evaluation_due = false;  ///< what is to be evaluated after `step` was not

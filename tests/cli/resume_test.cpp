@@ -200,9 +200,10 @@ TEST_F(Resume, FilesThatHaveMovedAreTheSame) {
   std::ofstream(encoder / "config.json") << settings << "\n";
   refused("the config.json of " + encoder.string() + " has changed");
   std::ofstream(encoder / "config.json") << settings;
-  std::string bytes = read_file(llm / "model.safetensors");
+  const auto shard = llm / "model-00008-of-00008.safetensors";
+  std::string bytes = read_file(shard);
   bytes[bytes.size() - 7] ^= 1;
-  std::ofstream(llm / "model.safetensors", std::ios::binary) << bytes;
+  std::ofstream(shard, std::ios::binary) << bytes;
   refused("the LLM has changed (now the weights of " + llm.string() + ")");
 }
 
