@@ -83,7 +83,7 @@ class Gatherer {
   /// A sample of ids, whose lengths are known.
   void add(const Sample& sample) {
     count(sample.language);
-    facts_.groups.push_back(sample.origin);
+    facts_.groups.push_back(group_of_row(static_cast<int64_t>(facts_.groups.size())));
     facts_.source.tokens.push_back(static_cast<int32_t>(sample.source.size()));
     if (!sample.prompt.empty()) facts_.prompt.tokens.push_back(static_cast<int32_t>(sample.prompt.size()));
     facts_.target.tokens.push_back(static_cast<int32_t>(sample.target.size()));

@@ -1,11 +1,9 @@
 #include "trainer/cached_models.h"
 
 #include "checkpoints_tools/file_operations.h"
-#include "checkpoints_tools/hash.h"
 #include "checkpoints_tools/weight_folder.h"
 #include "configs/error.h"
 #include "configs/paths.h"
-#include "configs/strict_json.h"
 #include "data/tokenizer.h"
 #include "dist/agreement.h"
 #include "trainer/log.h"
@@ -17,18 +15,13 @@ namespace {
 namespace fs = std::filesystem;
 using OnDamage = data::ActivationCache::OnDamage;
 
-std::string file_hash(const fs::path& path) {
-  const auto text = configs::read_text_file(path);
-  return checkpoints_tools::xxh3_hex(std::as_bytes(std::span(text)));
-}
-
 bool has_weights(const fs::path& folder) {
   return fs::exists(folder / "model.safetensors") || fs::exists(folder / "model.safetensors.index.json");
 }
 
 data::CacheForm form_without_weights(const Experiment& experiment) {
   data::CacheForm form;
-  form.encoder_config = file_hash(experiment.encoder_folder / "config.json");
+  form.encoder_config = hash_config(experiment.encoder_folder);
   form.compute_precision = experiment.config.parallel.precision;
   form.dtype = data::cache_dtype_named(experiment.config.cache.dtype);
   form.layers = experiment.cache_layers;

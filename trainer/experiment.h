@@ -25,6 +25,7 @@ struct PreparedStage {
   std::unique_ptr<data::Dataset> dataset;
   std::string corpus_fingerprint;
   data::Split split;
+  std::string split_fingerprint;  ///< what tells it from another split of the corpus
   int64_t steps_per_epoch = 0;
   int64_t total_steps = 0;
 

@@ -12,7 +12,6 @@
 #include "configs/scalars.h"
 #include "dist/device.h"
 #include "dist/error.h"
-#include "trainer/checkpoint_place.h"
 #include "trainer/error.h"
 #include "trainer/format.h"
 #include "trainer/log.h"
@@ -51,6 +50,7 @@ void Training::load() {
   step_.emplace(grid_, config.optimizer,
                 Models{*models_.encoder, *models_.llm, *layalign_, *trainables_, experiment_.encoder_layers});
   initialise();
+  note_inputs();
 }
 
 void Training::initialise() {
@@ -61,12 +61,6 @@ void Training::initialise() {
     if (is_first()) values = load_trainables(configs::resolve_path(*init, experiment_.config.folder), trainables_->layout());
   });
   share(trainables_->masters(), values);
-}
-
-void Training::find_checkpoint(const std::filesystem::path& begin_at) {
-  together_([&] {
-    if (is_first()) found_ = find_state(begin_at);
-  });
 }
 
 void Training::restore() {
@@ -112,57 +106,6 @@ void Training::warn_of_missing_lines() const {
 void Training::choose_cache(const std::string& stored) {
   if (!models_.cache || experiment_.config.cache.mode != "auto") return;
   cache_choice_.emplace(*models_.cache, grid_.process.get(), grid_.process ? grid_.process->broadcast(stored, 0) : stored);
-}
-
-std::optional<TrainingState> Training::find_state(const std::filesystem::path& begin_at) const {
-  std::vector<std::string> warnings;
-  auto state = newest_training_state(folder_.stages(), &warnings);
-  for (const auto& warning : warnings) log_warn(warning);
-  if (!state && !begin_at.empty()) {
-    require_resumable(CheckpointPlace(begin_at).run(), experiment_.config, nullptr);
-    state = load_training_state(begin_at);
-    // The best weights so far lie in the other run.
-    state->best_perplexity = std::numeric_limits<double>::infinity();
-    state->best_accuracy = -1;
-    log_info("this run begins at " + begin_at.string());
-  }
-  if (!state) return state;
-  if (state->layout != trainables_->layout() || !is_of_this_encoder(*state) ||
-      state->llm_fingerprint != models_.llm->fingerprint()) {
-    throw configs::ConfigError(folder_.output().string() +
-                               ": its checkpoints were made with other model weights; choose another output");
-  }
-  if (state->encoder_tokenizer_fingerprint != experiment_.encoder_tokenizer_fingerprint ||
-      state->llm_tokenizer_fingerprint != experiment_.llm_tokenizer_fingerprint) {
-    throw configs::ConfigError(folder_.output().string() + ": the tokenizer files of " +
-                               experiment_.encoder_folder.string() + " or " + experiment_.llm_folder.string() +
-                               " have changed since this run began; bring them back, or choose another output");
-  }
-  if (state->corpus_fingerprints != corpus_fingerprints()) {
-    throw configs::ConfigError(folder_.output().string() +
-                               ": the corpus has changed since this run began; bring it back, or choose another output");
-  }
-  log_info("resuming after step " + std::to_string(state->step) + " of stage " +
-           experiment_.stages[state->stage_index].config.name);
-  if (state->world_size != grid_.world_size || state->tp_size != grid_.tp_size || state->threads != threads_) {
-    log_warn("the checkpoint was made with another grid or number of threads: results agree up to rounding, not bit by bit");
-  }
-  return state;
-}
-
-std::vector<std::string> Training::corpus_fingerprints() const {
-  std::vector<std::string> fingerprints;
-  for (const auto& stage : experiment_.stages) fingerprints.push_back(stage.corpus_fingerprint);
-  return fingerprints;
-}
-
-std::string Training::encoder_weights() const { return models_.cache ? models_.cache->cache().form().encoder_weights : ""; }
-
-bool Training::is_of_this_encoder(const TrainingState& state) const {
-  if (state.encoder_fingerprint == models_.encoder->fingerprint()) return true;
-  // The cache has a name of its own for them, by which a run goes on where the weights are no longer there.
-  const auto weights = encoder_weights();
-  return !weights.empty() && (weights == state.encoder_weights || weights == state.encoder_fingerprint);
 }
 
 void Training::share_position() {
@@ -380,11 +323,15 @@ void Training::save_state(bool evaluation_due) {
   state.llm_fingerprint = models_.llm->fingerprint();
   state.encoder_tokenizer_fingerprint = experiment_.encoder_tokenizer_fingerprint;
   state.llm_tokenizer_fingerprint = experiment_.llm_tokenizer_fingerprint;
+  state.model_configs = model_configs_;
   state.corpus_fingerprints = corpus_fingerprints();
+  state.split_fingerprints = split_fingerprints();
+  state.initial_weights = initial_weights_;
   state.elapsed_s = elapsed_before_s_ + model::seconds_since(start_);
   state.world_size = grid_.world_size;
   state.tp_size = grid_.tp_size;
   state.threads = threads_;
+  state.processors = processors_;
   const auto& checkpoint = experiment_.config.checkpoint;
   writer_.start(folder_.stages()[stage_index_], std::move(state), {checkpoint.keep, checkpoint.keep_every});
 }

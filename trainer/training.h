@@ -33,10 +33,14 @@ class Training {
   /// Errors: those of the models and of `Together`.
   void load();
 
-  /// Looks for the newest checkpoint of the run that is whole; where it has none, takes `begin_at`, a checkpoint of another run, or
-  /// the start (empty). Writes nothing.
-  /// Errors: ConfigError for one that was made with other weights, tokenizers or corpora, CheckpointError for a damaged `begin_at`.
+  /// Looks for the newest checkpoint of the run that is whole; where it has none, takes `begin_at`, a checkpoint of
+  /// another run; where that is empty the one at which the run began before (RunFolder::origin), or the start. Writes
+  /// nothing. Errors: ConfigError for one that was made with other weights, tokenizers or corpora, CheckpointError for
+  /// one of another run that is damaged or gone.
   void find_checkpoint(const std::filesystem::path& begin_at);
+  /// What find_checkpoint found of it: the checkpoint of another run at which this one began; empty: at the start. On
+  /// the first rank.
+  const std::filesystem::path& origin() const { return origin_; }
 
   /// Opens the metrics of the run folder, which has begun, and takes up the checkpoint that was found.
   void restore();
@@ -48,8 +52,20 @@ class Training {
 
  private:
   void initialise();
-  std::optional<TrainingState> find_state(const std::filesystem::path& begin_at) const;
+  std::optional<TrainingState> find_state(const std::filesystem::path& begin_at);
+  /// The state at which a run begins that has none of its own.
+  std::optional<TrainingState> state_of_origin() const;
+  /// Errors: ConfigError naming what the checkpoint was made with that is not what is here. `is_own`: of this run.
+  void require_same_inputs(const TrainingState& state, bool is_own) const;
+  /// Which stage's `known` value is not the one here: "stage NAME".
+  std::string stage_that_differs(const std::vector<std::string>& known, const std::vector<std::string>& here) const;
+  void warn_of_rounding(const TrainingState& state) const;
+  /// What checkpoints store of the inputs. Collectives: on the control channel.
+  void note_inputs();
   std::vector<std::string> corpus_fingerprints() const;
+  std::vector<std::string> split_fingerprints() const;
+  /// The kinds of processor of all ranks. Collectives: on the control channel.
+  std::string processors_of_all() const;
   /// What the cache knows the encoder's weights by; empty without one.
   std::string encoder_weights() const;
   bool is_of_this_encoder(const TrainingState& state) const;
@@ -109,6 +125,10 @@ class Training {
   std::optional<model::Trainables> trainables_;
   std::optional<model::LayAlign> layalign_;
   std::optional<TrainStep> step_;
+  std::string processors_;                  // of all ranks
+  std::string initial_weights_;             // on the first rank: a hash of those of model.init, or "seed"
+  std::vector<std::string> model_configs_;  // on the first rank: hashes of the encoder's and the LLM's config.json
+  std::filesystem::path origin_;            // on the first rank
   std::optional<TrainingState> found_;  // on the first rank, until it is taken up
   std::optional<MetricsFile> metrics_, evaluations_;  // on the first rank
   std::optional<CacheChoice> cache_choice_;           // in cache.mode auto

@@ -72,10 +72,14 @@ std::string state_text(const TrainingState& state) {
               {"llm_fingerprint", state.llm_fingerprint},
               {"encoder_tokenizer_fingerprint", state.encoder_tokenizer_fingerprint},
               {"llm_tokenizer_fingerprint", state.llm_tokenizer_fingerprint},
+              {"model_configs", state.model_configs},
               {"corpus_fingerprints", state.corpus_fingerprints},
+              {"split_fingerprints", state.split_fingerprints},
+              {"initial_weights", state.initial_weights},
               {"world_size", state.world_size},
               {"tp_size", state.tp_size},
               {"threads", state.threads},
+              {"processors", state.processors},
               {"trainables", trainables}}
              .dump(2) +
          "\n";
@@ -101,6 +105,12 @@ TrainingState parse_state(const nlohmann::json& json) {
   state.world_size = json.at("world_size").get<int64_t>();
   state.tp_size = json.at("tp_size").get<int64_t>();
   state.threads = json.at("threads").get<int64_t>();
+  // What checkpoints of this version had not from the beginning.
+  using Names = std::vector<std::string>;
+  state.model_configs = json.value("model_configs", Names());
+  state.split_fingerprints = json.value("split_fingerprints", Names());
+  state.initial_weights = json.value("initial_weights", "");
+  state.processors = json.value("processors", "");
   for (const nlohmann::json& tensor : json.at("trainables")) {
     state.layout.emplace_back(tensor.at("name").get<std::string>(), tensor.at("shape").get<std::vector<int64_t>>());
   }

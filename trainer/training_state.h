@@ -28,12 +28,16 @@ struct TrainingState {
   std::string encoder_fingerprint, llm_fingerprint;  ///< of the frozen weights
   std::string encoder_weights;  ///< what a cache knows the encoder's weights by; empty without one
   std::string encoder_tokenizer_fingerprint, llm_tokenizer_fingerprint;  ///< empty where no text was read
+  std::vector<std::string> model_configs;  ///< hashes of the encoder's and the LLM's config.json; none: unknown
   std::vector<std::string> corpus_fingerprints;      ///< of the stages' corpora
+  std::vector<std::string> split_fingerprints;       ///< of their dev splits; none: unknown
+  std::string initial_weights;                       ///< hash of those of model.init, or "seed"; empty: unknown
   std::string cache_choice;  ///< what cache.mode auto chose: "read" or "compute"; empty where it has not
   int64_t skipped_steps = 0;    ///< of those done in the stage: without an update, for loss or gradient was not finite
   bool evaluation_due = false;  ///< what is to be evaluated after `step` was not
   double elapsed_s = 0;                              ///< of training, resumes included
   int64_t world_size = 1, tp_size = 1, threads = 1;  ///< a resume is bit-exact where these are equal
+  std::string processors;                            ///< and this, the kinds of processor of its ranks; empty: unknown
 };
 
 /// Which checkpoints of a stage stay.
