@@ -7,6 +7,7 @@
 #include "configs/strict_json.h"
 #include "data/tokenizer.h"
 #include "dist/agreement.h"
+#include "trainer/frozen_check.h"
 #include "trainer/log.h"
 #include "trainer/weights_hash.h"
 
@@ -115,7 +116,9 @@ std::unique_ptr<model::CachedEncoder> open_cached_encoder(const Experiment& expe
         is_there ? std::make_unique<data::ActivationCache>(folder, form, on_damage) : data::ActivationCache::none(form);
     const auto type = config.parallel.precision == "bfloat16" ? at::kBFloat16 : at::kFloat;
     const auto load = [&experiment, device = grid.device, type] {
-      return model::load_encoder(experiment.encoder_folder, device, type, experiment.config.model.ignore_fields);
+      auto loaded = model::load_encoder(experiment.encoder_folder, device, type, experiment.config.model.ignore_fields);
+      require_finite(loaded->weights(), experiment.encoder_folder);
+      return loaded;
     };
     const auto fingerprint = has_weights(experiment.encoder_folder)
                                  ? checkpoints_tools::WeightFolder(experiment.encoder_folder).fingerprint()
