@@ -20,6 +20,8 @@ namespace layalign::trainer {
 ///     OUTPUT/1-translation/          a folder a stage:
 ///       trainables.safetensors         the end of the stage
 ///       best.safetensors               the lowest perplexity on the dev set
+///       answers.jsonl                  to the benchmarks that were scored last, as layalign-eval writes its outputs
+///       held-out.json                  of a perplexity whose evaluation was stopped: its sums so far
 ///       step-00000200/                 training states, see training_state.h
 ///     OUTPUT/evaluation/             what layalign-eval writes by default
 ///     OUTPUT/.lock                   held while a run writes here
@@ -37,6 +39,8 @@ class RunFolder {
   std::filesystem::path evaluation() const { return output_ / kEvaluation; }
   std::filesystem::path trainables(int64_t stage_index) const { return stages_.at(stage_index) / kTrainables; }
   std::filesystem::path best(int64_t stage_index) const { return stages_.at(stage_index) / kBest; }
+  std::filesystem::path answers(int64_t stage_index) const { return stages_.at(stage_index) / "answers.jsonl"; }
+  std::filesystem::path held_out(int64_t stage_index) const { return stages_.at(stage_index) / "held-out.json"; }
 
   static constexpr const char* kConfig = "config.yaml";
   static constexpr const char* kSummary = "summary.json";

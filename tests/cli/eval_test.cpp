@@ -16,10 +16,11 @@ using testing::HasSubstr;
 
 TEST_F(Evaluation, TrainingHasScoredTheBenchmarkAndKeptTheBest) {
   const auto lines = read_jsonl(work->path("run") / "evaluations.jsonl");
-  ASSERT_EQ(lines.size(), 2u);  // perplexity and benchmark at the end of the stage
-  EXPECT_EQ(lines[1].at("task"), "msvamp");
-  EXPECT_EQ(lines[1].at("questions"), 4);
-  EXPECT_TRUE(lines[1].at("language_accuracy").contains("Thai"));
+  ASSERT_EQ(lines.size(), 2u);  // benchmark and perplexity at the end of the stage
+  EXPECT_EQ(lines[0].at("task"), "msvamp");
+  EXPECT_EQ(lines[0].at("questions"), 4);
+  EXPECT_TRUE(lines[0].at("language_accuracy").contains("Thai"));
+  EXPECT_TRUE(lines[1].contains("perplexity"));
   EXPECT_TRUE(fs::exists(work->path("run") / "1-task/best.safetensors"));
 }
 
