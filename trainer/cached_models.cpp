@@ -105,6 +105,7 @@ std::unique_ptr<model::CachedEncoder> open_cached_encoder(const Experiment& expe
     together([&] {
       if (grid.world_rank != 0) return;
       *lock = std::make_unique<data::CacheWriteLock>(folder);
+      if (const auto& warning = (*lock)->warning(); !warning.empty()) log_warn(warning);
       data::ActivationCache::create(folder, form);
     });
   }

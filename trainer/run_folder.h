@@ -78,7 +78,8 @@ void require_resumable(const std::filesystem::path& output, const configs::RunCo
 /// The right to write into a run folder, until the object or the process ends. For one rank of the run.
 class RunLock {
  public:
-  /// Waits up to `patience_s` for another holder, such as the killed run that is being requeued. Makes the folder.
+  /// Waits up to `patience_s` for another holder, such as the killed run that is being requeued. Makes the folder. Warns where the
+  /// file system has no locks.
   /// Errors: ConfigError naming process and host of the holder; IoError.
   explicit RunLock(const RunFolder& folder, double patience_s = 5.0);
   RunLock(const RunLock&) = delete;

@@ -56,7 +56,7 @@ class KeptPart {
 
   /// Nothing is kept any more.
   void drop() const {
-    if (grid_.world_rank == 0) checkpoints_tools::remove_file(path_);
+    if (grid_.world_rank == 0 && std::filesystem::exists(path_)) checkpoints_tools::remove_file(path_);
   }
 
   /// Collectives: a gather on the control channel. Errors: IoError on the first rank.
@@ -125,14 +125,13 @@ std::optional<double> Training::held_out_perplexity(const PreparedStage& stage) 
   const auto start = model::Clock::now();
   const KeptPart kept(grid_, folder_.held_out(stage_index_), held_out_identity(grid_, *trainables_, stage));
   auto part = kept.read();
-  const bool goes_on = part.rounds > 0;
   const auto found = evaluate_perplexity(grid_, step_->models(), *stage.dataset, stage.split.dev, stage.config.micro_batch,
                                          [&] { return leaves_evaluation(); }, &part);
   if (!found) {
     kept.write(part);
     return std::nullopt;
   }
-  if (goes_on) kept.drop();
+  kept.drop();
   if (!std::isfinite(found->loss)) {
     throw DivergedError("step " + std::to_string(steps_done_) + " of stage " + stage.config.name + ": the held-out loss is " +
                         std::to_string(found->loss) + ". Lower lr, or use precision float32");

@@ -24,6 +24,27 @@ TEST_F(Evaluation, TrainingHasScoredTheBenchmarkAndKeptTheBest) {
   EXPECT_TRUE(fs::exists(work->path("run") / "1-task/best.safetensors"));
 }
 
+TEST_F(Evaluation, RanksWhoseQuestionsDifferAreRefused) {
+  auto changed = config();
+  changed["data"]["root"] = "data";
+  changed["eval"].update({{"tasks", {"mgsm"}}, {"languages", {"English", "Thai"}}});
+  changed["eval"].erase("limit");
+  std::string ranks;
+  for (const std::string name : {"node-a", "node-b"}) {
+    fs::create_directories(work->path(name) / "data");
+    fs::copy(LAYALIGN_TEST_DATA "/evaluation", work->path(name) / "data/evaluation", fs::copy_options::recursive);
+    work->write(name + "/run.json", changed.dump());
+    ranks += (ranks.empty() ? "" : " : ") + std::string("-n 1 --wdir ") + out(name) + " " LAYALIGN_BINARY_DIR "/layalign-train run.json --set output=" +
+             out("refused");
+  }
+  const auto questions = work->path("node-b") / "data/evaluation/mgsm/mgsm_th.tsv";
+  fs::resize_file(questions, read_file(questions).rfind('\n', fs::file_size(questions) - 2) + 1);
+  const auto outcome = run_command("cd " LAYALIGN_SOURCE_DIR " && tests/mpirun.sh " + ranks);
+  EXPECT_EQ(outcome.code, 70) << outcome.output;
+  EXPECT_THAT(outcome.output, HasSubstr("questions of mgsm"));
+  EXPECT_FALSE(fs::exists(work->path("refused")));
+}
+
 TEST_F(Evaluation, ScoresModesSideBySideAndDoesNotRepeatWork) {
   const std::string arguments =
       "--task msvamp,mgsm,x_csqa,xnli,perplexity --limit 1 --max-new-tokens 4 --compare llm,mapping,layalign "

@@ -158,6 +158,25 @@ TEST_F(Resume, AFolderThatIsTakenIsToldBeforeTheModelsAreRead) {
   EXPECT_THAT(outcome.output, HasSubstr("is being written by another run"));
 }
 
+TEST_F(Resume, WithoutFileLocksARunWarnsAndGoesOn) {
+  const std::string models = LAYALIGN_SOURCE_DIR "/tests/miniature/models/", cache = output("cache");
+  const auto miniature =
+      folder.write("miniature.yaml", "output: " + output("unlocked") + "\nmodel: {encoder: " + models + "encoder, llm: " + models +
+                                         "llm}\ndata: {root: " LAYALIGN_TEST_DATA "}\nparallel: {device: cpu, threads: 1}\ncache: {mode: read_write, path: " +
+                                         cache + "}\nstages:\n  - {name: only, corpus: {format: msvamp}, prompt: true, max_steps: 1, "
+                                         "global_batch: 4, dev_size: 0, max_target_tokens: 600}\n");
+  const std::string evaluation = miniature.string() + " --task mgsm --languages English --limit 1 --max-new-tokens 1";
+  for (const auto& [program, arguments, place] :
+       {std::tuple("layalign-train", miniature.string(), output("unlocked")), std::tuple("layalign-cache", "build " + miniature.string(), cache),
+        std::tuple("layalign-eval", evaluation, output("unlocked") + "/evaluation/outputs.jsonl")}) {
+    auto command = program_command(program, 1, arguments);
+    command.insert(command.find("&& ") + 3, "ASAN_OPTIONS=verify_asan_link_order=0 LD_PRELOAD=" LAYALIGN_NO_FILE_LOCKS " ");
+    const auto outcome = run_command(command);
+    EXPECT_EQ(outcome.code, 0) << outcome.output;
+    EXPECT_THAT(outcome.output, HasSubstr(place + ": this file system has no file locks"));
+  }
+}
+
 TEST_F(Resume, ARankThatIsStoppedEndsTheRunWhichGoesOnBitByBit) {
   const std::string longer = "--set parallel.tensor=2 --set stages.0.epochs=100 --set checkpoint.every=20";
   ASSERT_EQ(trained("whole", longer, 2).code, 0);
