@@ -61,7 +61,9 @@ class BuildCommand {
     together([&] {
       if (arguments_.dry_run) return;
       checkpoints_tools::make_folder(folder_);
-      if (grid.world_rank == 0) lock.emplace(folder_);
+      if (grid.world_rank != 0) return;
+      lock.emplace(folder_);
+      if (!lock->warning().empty()) trainer::log_warn(lock->warning());
     });
     bool is_there = false;
     together([&] { is_there = fs::exists(folder_ / "cache.json"); });

@@ -150,13 +150,13 @@ class TrainCommand {
   void run_stages(int64_t threads) {
     for (const auto& line : trainer::plan_lines(experiment_, grid_, threads)) trainer::log_info(line);
     std::optional<trainer::RunLock> lock;  // goes last: the training may still be writing a checkpoint when it ends
-    trainer::Training training(grid_, experiment_, threads, [&](const auto& piece) { together(piece); });
-    training.load();
     const trainer::RunFolder folder(config_.output, config_.stages);
     together([&] {
       if (grid_.world_rank == 0) lock.emplace(folder);
     });
     if (is_finished(/*tell_changes=*/false)) return;  // looked at again: until now another run could write here
+    trainer::Training training(grid_, experiment_, threads, [&](const auto& piece) { together(piece); });
+    training.load();
     training.find_checkpoint(begin_at_);
     together([&] {
       if (grid_.world_rank == 0) trainer::begin_run(folder, config_, training.origin());

@@ -6,6 +6,7 @@
 #include "configs/paths.h"
 #include "data/tokenizer.h"
 #include "dist/agreement.h"
+#include "trainer/frozen_check.h"
 #include "trainer/log.h"
 #include "trainer/weights_hash.h"
 
@@ -98,6 +99,7 @@ std::unique_ptr<model::CachedEncoder> open_cached_encoder(const Experiment& expe
     together([&] {
       if (grid.world_rank != 0) return;
       *lock = std::make_unique<data::CacheWriteLock>(folder);
+      if (const auto& warning = (*lock)->warning(); !warning.empty()) log_warn(warning);
       data::ActivationCache::create(folder, form);
     });
   }
@@ -109,7 +111,9 @@ std::unique_ptr<model::CachedEncoder> open_cached_encoder(const Experiment& expe
         is_there ? std::make_unique<data::ActivationCache>(folder, form, on_damage) : data::ActivationCache::none(form);
     const auto type = config.parallel.precision == "bfloat16" ? at::kBFloat16 : at::kFloat;
     const auto load = [&experiment, device = grid.device, type] {
-      return model::load_encoder(experiment.encoder_folder, device, type, experiment.config.model.ignore_fields);
+      auto loaded = model::load_encoder(experiment.encoder_folder, device, type, experiment.config.model.ignore_fields);
+      require_finite(loaded->weights(), experiment.encoder_folder);
+      return loaded;
     };
     const auto fingerprint = has_weights(experiment.encoder_folder)
                                  ? checkpoints_tools::WeightFolder(experiment.encoder_folder).fingerprint()

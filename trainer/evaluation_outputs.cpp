@@ -1,7 +1,6 @@
 #include "trainer/evaluation_outputs.h"
 
 #include <fcntl.h>
-#include <sys/file.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -11,11 +10,13 @@
 #include <string_view>
 #include <utility>
 
+#include "checkpoints_tools/file_lock.h"
 #include "checkpoints_tools/file_operations.h"
 #include "checkpoints_tools/hash.h"
 #include "configs/error.h"
 #include "configs/strict_json.h"
 #include "trainer/durable_file.h"
+#include "trainer/log.h"
 
 namespace layalign::trainer {
 namespace {
@@ -49,8 +50,10 @@ OutputKey key_of(data::EvaluationTask task, std::string_view mode, const data::E
 
 EvaluationOutputs::EvaluationOutputs(std::filesystem::path path, const nlohmann::json& identity)
     : path_(std::move(path)) {
-  open_and_lock();
+  descriptor_ = ::open(path_.c_str(), O_RDWR | O_CREAT | O_APPEND | O_CLOEXEC, 0666);
+  if (descriptor_ < 0) throw IoError(path_.string() + ": cannot open: " + std::strerror(errno));
   try {
+    lock();
     read(identity);
   } catch (...) {
     ::close(descriptor_);
@@ -60,13 +63,10 @@ EvaluationOutputs::EvaluationOutputs(std::filesystem::path path, const nlohmann:
 
 EvaluationOutputs::~EvaluationOutputs() { ::close(descriptor_); }
 
-void EvaluationOutputs::open_and_lock() {
-  descriptor_ = ::open(path_.c_str(), O_RDWR | O_CREAT | O_APPEND | O_CLOEXEC, 0666);
-  if (descriptor_ < 0) throw IoError(path_.string() + ": cannot open: " + std::strerror(errno));
-  if (::flock(descriptor_, LOCK_EX | LOCK_NB) == 0) return;
-  const int reason = errno;
-  ::close(descriptor_);
-  if (reason != EWOULDBLOCK) throw IoError(path_.string() + ": cannot lock: " + std::strerror(reason));
+void EvaluationOutputs::lock() const {
+  const auto lock = checkpoints_tools::lock_file(descriptor_, path_);
+  if (lock == checkpoints_tools::FileLock::kMissing) log_warn(checkpoints_tools::missing_lock_note(path_));
+  if (lock != checkpoints_tools::FileLock::kTaken) return;
   throw configs::ConfigError(path_.string() +
                              " is being written by another evaluation; wait for its end, or choose another folder");
 }

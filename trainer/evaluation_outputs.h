@@ -37,7 +37,7 @@ struct GeneratedOutput {
 
 /// The outputs of an evaluation as far as it got: outputs.jsonl. The first line says what made them, so that a later
 /// start goes on where this one stopped, and never mixes two models. See docs/evaluation.md for the format. Threads:
-/// one at a time; across processes the file is locked while it is open.
+/// one at a time; across processes the file is locked while it is open, with a warning where the file system has no locks.
 class EvaluationOutputs {
  public:
   /// Opens the file or makes it. `identity`: an object with what the outputs depend on (fingerprints of weights, the
@@ -65,7 +65,7 @@ class EvaluationOutputs {
   void sync();
 
  private:
-  void open_and_lock();
+  void lock() const;
   void read(const nlohmann::json& identity);
   /// Returns what is left.
   std::string drop_torn_lines();

@@ -131,7 +131,18 @@ std::vector<std::pair<std::string, std::string>> Experiment::agreement() const {
     topics.emplace_back("corpus of stage " + stage.config.name, stage.corpus_fingerprint);
     topics.emplace_back("dev split of stage " + stage.config.name, stage.split_fingerprint);
   }
+  for (const auto& benchmark : benchmarks) {
+    topics.emplace_back("questions of " + std::string(data::name_of(benchmark.task)), questions_hash(benchmark.items));
+  }
   return topics;
+}
+
+std::string questions_hash(const std::vector<data::EvaluationItem>& items) {
+  checkpoints_tools::Xxh3 hash;
+  for (const auto& item : items) {
+    for (const auto* text : {&item.language, &item.source, &item.prompt, &item.answer}) hash.update(*text + '\0');
+  }
+  return hash.hex();
 }
 
 uint64_t shuffle_seed(int64_t seed, int64_t stage_index) {

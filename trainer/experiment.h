@@ -36,6 +36,9 @@ struct PreparedStage {
   mutable std::pair<int64_t, std::vector<int64_t>> order_{-1, {}};  // epoch and its order
 };
 
+/// XXH3-128 over all that is asked and what is right.
+std::string questions_hash(const std::vector<data::EvaluationItem>& items);
+
 /// A benchmark with its questions.
 struct PreparedBenchmark {
   data::EvaluationTask task = data::EvaluationTask::kMgsm;

@@ -1,7 +1,6 @@
 #include "trainer/run_folder.h"
 
 #include <fcntl.h>
-#include <sys/file.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -15,11 +14,13 @@
 #include <string_view>
 #include <thread>
 
+#include "checkpoints_tools/file_lock.h"
 #include "checkpoints_tools/file_operations.h"
 #include "configs/error.h"
 #include "configs/reader.h"
 #include "configs/strict_json.h"
 #include "trainer/durable_file.h"
+#include "trainer/log.h"
 
 namespace layalign::trainer {
 namespace {
@@ -218,19 +219,17 @@ RunLock::RunLock(const RunFolder& folder, double patience_s) {
   descriptor_ = ::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0666);
   if (descriptor_ < 0) throw IoError(path.string() + ": cannot open: " + std::strerror(errno));
   const auto deadline = std::chrono::steady_clock::now() + std::chrono::duration<double>(patience_s);
-  while (::flock(descriptor_, LOCK_EX | LOCK_NB) != 0) {
-    const int reason = errno;
-    if (reason == EWOULDBLOCK && std::chrono::steady_clock::now() < deadline) {
-      std::this_thread::sleep_for(std::chrono::milliseconds(100));
-      continue;
-    }
-    const std::string who = holder(descriptor_);
-    ::close(descriptor_);
-    if (reason != EWOULDBLOCK) throw IoError(path.string() + ": cannot lock: " + std::strerror(reason));
-    throw configs::ConfigError("output: " + folder.output().string() + " is being written by another run (" + who +
-                               "); wait for its end, or choose another `output`");
-  }
   try {
+    auto lock = checkpoints_tools::lock_file(descriptor_, path);
+    while (lock == checkpoints_tools::FileLock::kTaken && std::chrono::steady_clock::now() < deadline) {
+      std::this_thread::sleep_for(std::chrono::milliseconds(100));
+      lock = checkpoints_tools::lock_file(descriptor_, path);
+    }
+    if (lock == checkpoints_tools::FileLock::kTaken) {
+      throw configs::ConfigError("output: " + folder.output().string() + " is being written by another run (" + holder(descriptor_) +
+                                 "); wait for its end, or choose another `output`");
+    }
+    if (lock == checkpoints_tools::FileLock::kMissing) log_warn(checkpoints_tools::missing_lock_note(folder.output()));
     const std::string me = this_process();
     if (::ftruncate(descriptor_, 0) != 0) throw IoError(path.string() + ": cannot write: " + std::strerror(errno));
     write_all(descriptor_, me, path);

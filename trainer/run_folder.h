@@ -20,6 +20,8 @@ namespace layalign::trainer {
 ///     itself OUTPUT/1-translation/          a folder a stage:
 ///       trainables.safetensors         the end of the stage
 ///       best.safetensors               the lowest perplexity on the dev set
+///       answers.jsonl                  to the benchmarks that were scored last, as layalign-eval writes its outputs
+///       held-out.json                  of a perplexity whose evaluation was stopped: its sums so far
 ///       step-00000200/                 training states, see training_state.h
 ///     OUTPUT/evaluation/             what layalign-eval writes by default
 ///     OUTPUT/.lock                   held while a run writes here
@@ -38,6 +40,8 @@ class RunFolder {
   std::filesystem::path evaluation() const { return output_ / kEvaluation; }
   std::filesystem::path trainables(int64_t stage_index) const { return stages_.at(stage_index) / kTrainables; }
   std::filesystem::path best(int64_t stage_index) const { return stages_.at(stage_index) / kBest; }
+  std::filesystem::path answers(int64_t stage_index) const { return stages_.at(stage_index) / "answers.jsonl"; }
+  std::filesystem::path held_out(int64_t stage_index) const { return stages_.at(stage_index) / "held-out.json"; }
 
   static constexpr const char* kConfig = "config.yaml";
   static constexpr const char* kOrigin = "origin";
@@ -82,7 +86,8 @@ std::filesystem::path origin_of(const RunFolder& folder);
 /// The right to write into a run folder, until the object or the process ends. For one rank of the run.
 class RunLock {
  public:
-  /// Waits up to `patience_s` for another holder, such as the killed run that is being requeued. Makes the folder.
+  /// Waits up to `patience_s` for another holder, such as the killed run that is being requeued. Makes the folder. Warns where the
+  /// file system has no locks.
   /// Errors: ConfigError naming process and host of the holder; IoError.
   explicit RunLock(const RunFolder& folder, double patience_s = 5.0);
   RunLock(const RunLock&) = delete;

@@ -23,8 +23,12 @@
 namespace layalign::trainer {
 namespace {
 
-std::string accuracy_rule(const configs::EvalConfig& eval) {
+std::string accuracy_rule(const Experiment& experiment) {
+  const auto& eval = experiment.config.eval;
+  std::vector<std::string> questions;
+  for (const auto& benchmark : experiment.benchmarks) questions.push_back(questions_hash(benchmark.items));
   return nlohmann::json{{"tasks", eval.tasks},
+                        {"questions", questions},
                         {"languages", eval.languages},
                         {"limit", eval.limit.value_or(0)},
                         {"max_new_tokens", eval.max_new_tokens}}
@@ -75,7 +79,7 @@ void Training::restore() {
     steps_done_ = state->step;
     best_perplexity_ = state->best_perplexity;
     // Accuracies of other tasks or questions cannot be compared with those to come.
-    if (state->accuracy_rule == accuracy_rule(experiment_.config.eval)) best_accuracy_ = state->best_accuracy;
+    if (state->accuracy_rule == accuracy_rule(experiment_)) best_accuracy_ = state->best_accuracy;
     elapsed_before_s_ = state->elapsed_s;
     evaluation_due_ = state->evaluation_due;
     skipped_steps_ = state->skipped_steps;
@@ -131,7 +135,7 @@ void Training::share(const at::Tensor& target, const at::Tensor& value) const {
 void Training::run() {
   check_frozen();
   start_ = last_save_ = model::Clock::now();
-  // The clock counts from the first step on: a limit shorter than the loading would never get anywhere.
+  // The clock counts from the first step, or piece of an evaluation, on: a limit shorter than the loading would never get anywhere.
   if (const auto reason = agreed_reason(asked_to_stop(), grid_.process.get()); !reason.empty()) {
     throw StoppedError("stopped (" + reason + ") while the models were loaded; " + folder_.output().string() +
                        " is as it was, the same command goes on from there");
@@ -202,6 +206,7 @@ void Training::report_cache() const {
 StepMetrics Training::train_step(const PreparedStage& stage) {
   const auto& config = experiment_.config;
   const auto start = model::Clock::now();
+  has_begun_ = true;
   const auto samples = next_samples_.empty() ? announced_samples(stage, steps_done_) : std::move(next_samples_);
   next_samples_.clear();
   if (steps_done_ + 1 < stage.total_steps) next_samples_ = announced_samples(stage, steps_done_ + 1);
@@ -261,7 +266,7 @@ std::vector<data::Sample> Training::announced_samples(const PreparedStage& stage
 
 std::string Training::reason_to_stop() const {
   const auto& limit = experiment_.config.stop_after;
-  if (limit && is_first() && process_age_s() >= static_cast<double>(limit->seconds)) {
+  if (limit && has_begun_ && is_first() && process_age_s() >= static_cast<double>(limit->seconds)) {
     return "stop_after: " + configs::format_duration(limit->seconds);
   }
   return asked_to_stop();
@@ -310,7 +315,7 @@ void Training::save_state(bool evaluation_due) {
   state.step = steps_done_;
   state.best_perplexity = best_perplexity_;
   state.best_accuracy = best_accuracy_;
-  state.accuracy_rule = accuracy_rule(experiment_.config.eval);
+  state.accuracy_rule = accuracy_rule(experiment_);
   if (cache_choice_) state.cache_choice = cache_choice_->choice();
   state.evaluation_due = evaluation_due;
   state.skipped_steps = skipped_steps_;

@@ -92,9 +92,12 @@ class Training {
   /// Does it, and keeps the trainables where they are the best by eval.best. False where a stop was asked for meanwhile: it is
   /// then as if it had not begun, but for lines in evaluations.jsonl.
   bool evaluate(const PreparedStage& stage, DueEvaluations due);
-  double held_out_perplexity(const PreparedStage& stage);
-  /// Scores eval.tasks, writes a line for each; the mean of their accuracies. Nothing where a stop was asked for.
+  /// Writes a line. Nothing where a stop was asked for: what is done stays for the next start.
+  std::optional<double> held_out_perplexity(const PreparedStage& stage);
+  /// Scores eval.tasks, writes a line for each; the mean of their accuracies. Nothing where a stop was asked for: the answers stay.
   std::optional<double> score_benchmarks(const PreparedStage& stage);
+  /// Whether a rank was asked to stop; asked before each piece of an evaluation.
+  bool leaves_evaluation();
   /// Why this rank wants to stop; empty: it does not.
   std::string reason_to_stop() const;
   /// That of the first rank that has one; empty on all: none has. Collectives: one gather on the control channel.
@@ -140,6 +143,7 @@ class Training {
   double best_perplexity_ = std::numeric_limits<double>::infinity();  // of that stage
   double best_accuracy_ = -1;                                         // of that stage, -1 before a benchmark was scored
   double elapsed_before_s_ = 0;  // in the runs that this one resumes
+  bool has_begun_ = false;       // this process, with a step or a piece of an evaluation: until then no clock stops it
   bool evaluation_due_ = false;  // a run that was stopped has left it to this one
   bool adding_has_ended_ = false;  // the cache took no more states, and that was said
   StepRequests asked_;           // of any rank, in the last step

@@ -1,6 +1,9 @@
 // layalign-train: where a run begins, what it skips, and who stands still.
+#include <fcntl.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <sys/file.h>
+#include <unistd.h>
 
 #include <cstring>
 #include <fstream>
@@ -235,25 +238,25 @@ TEST_F(Resume, OtherProcessorsAreWarnedOf) {
   EXPECT_THAT(trained("old").output, Not(HasSubstr("other processors")));
 }
 
-/// Makes the embedding of one token NaN.
-void poison(const fs::path& weights, int64_t token) {
+/// Gives the embedding of one token this value.
+void poison(const fs::path& weights, int64_t token, float value, const std::string& name = "shared.weight") {
   std::string bytes = read_file(weights);
   uint64_t header_bytes = 0;
   std::memcpy(&header_bytes, bytes.data(), 8);
   const auto header = nlohmann::json::parse(bytes.substr(8, header_bytes));
-  const auto& embedding = header.at("shared.weight");
+  const auto& embedding = header.at(name);
   ASSERT_EQ(embedding.at("dtype"), "F32");
   const auto width = embedding.at("shape")[1].get<int64_t>();
-  const float nan = std::numeric_limits<float>::quiet_NaN();
   for (int64_t i = 0; i < width; ++i) {
-    std::memcpy(&bytes[8 + header_bytes + embedding.at("data_offsets")[0].get<uint64_t>() + 4 * (token * width + i)], &nan, 4);
+    std::memcpy(&bytes[8 + header_bytes + embedding.at("data_offsets")[0].get<uint64_t>() + 4 * (token * width + i)], &value, 4);
   }
   std::ofstream(weights, std::ios::binary) << bytes;
 }
 
 TEST_F(Resume, StepsThatAreNotFiniteMayBeSkippedUpToALimit) {
   const auto encoder = folder.copy_model("mt5");
-  poison(encoder / "model.safetensors", 13);  // in one sample: a step of each of the two epochs
+  // In one sample: a step of each of the two epochs. The greatest number of float32 overflows in what the aligner makes of it.
+  poison(encoder / "model.safetensors", 13, std::numeric_limits<float>::max());
   const std::string more = "--set model.encoder=" + encoder.string() + " --set optimizer.skip_nonfinite=";
   const auto stopped = trained("one", more + "1");
   EXPECT_EQ(stopped.code, 76) << stopped.output;
@@ -290,6 +293,55 @@ TEST_F(Resume, StepsThatAreNotFiniteMayBeSkippedUpToALimit) {
   ASSERT_EQ(resumed.code, 0) << resumed.output;
   EXPECT_THAT(resumed.output, HasSubstr("skipped (2 of at most 2"));
   EXPECT_EQ(trainables("resumed"), trainables("two-1"));
+}
+
+TEST_F(Resume, WeightsThatAreNotFiniteAreToldBeforeTheFirstStep) {
+  const std::string cached = "--set cache.mode=read_write --set cache.path=" + output("cache") + " ";
+  for (const std::string name : {"mt5", "llama-bias"}) {
+    const auto model = folder.copy_model(name);
+    const std::string key = name == "mt5" ? "shared.weight" : "model.embed_tokens.weight";
+    poison(model / "model.safetensors", 13, std::numeric_limits<float>::quiet_NaN(), key);
+    const std::string more = "--set model." + std::string(name == "mt5" ? "encoder=" : "llm=") + model.string() + " ";
+    for (const auto& [ranks, cache] : {std::pair(1, std::string()), std::pair(2, std::string()), std::pair(1, cached)}) {
+      const std::string bad = "bad-" + name + std::to_string(ranks) + (cache.empty() ? "" : "-cached");
+      const auto outcome = trained(bad, more + cache + "--set parallel.tensor=" + std::to_string(ranks), ranks);
+      EXPECT_EQ(outcome.code, 65) << outcome.output;
+      EXPECT_THAT(outcome.output, HasSubstr((model / "model.safetensors").string() + ": tensor '" + key + "'"));
+      EXPECT_EQ(outcome.output.find("Look at these samples"), std::string::npos) << outcome.output;
+      EXPECT_FALSE(fs::exists(output(bad) + "/1-only/trainables.safetensors"));
+    }
+  }
+}
+
+TEST_F(Resume, AFolderThatIsTakenIsToldBeforeTheModelsAreRead) {
+  const auto encoder = folder.copy_model("mt5");
+  fs::resize_file(encoder / "model.safetensors", 1000);
+  fs::create_directory(output("taken"));
+  const int lock = ::open((output("taken") + "/.lock").c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0666);
+  ASSERT_EQ(::flock(lock, LOCK_EX | LOCK_NB), 0);
+  const auto outcome = trained("taken", "--set model.encoder=" + encoder.string());
+  ::close(lock);
+  EXPECT_EQ(outcome.code, 2) << outcome.output;
+  EXPECT_THAT(outcome.output, HasSubstr("is being written by another run"));
+}
+
+TEST_F(Resume, WithoutFileLocksARunWarnsAndGoesOn) {
+  const std::string models = LAYALIGN_SOURCE_DIR "/tests/miniature/models/", cache = output("cache");
+  const auto miniature =
+      folder.write("miniature.yaml", "output: " + output("unlocked") + "\nmodel: {encoder: " + models + "encoder, llm: " + models +
+                                         "llm}\ndata: {root: " LAYALIGN_TEST_DATA "}\nparallel: {device: cpu, threads: 1}\ncache: {mode: read_write, path: " +
+                                         cache + "}\nstages:\n  - {name: only, corpus: {format: msvamp}, prompt: true, max_steps: 1, "
+                                         "global_batch: 4, dev_size: 0, max_target_tokens: 600}\n");
+  const std::string evaluation = miniature.string() + " --task mgsm --languages English --limit 1 --max-new-tokens 1";
+  for (const auto& [program, arguments, place] :
+       {std::tuple("layalign-train", miniature.string(), output("unlocked")), std::tuple("layalign-cache", "build " + miniature.string(), cache),
+        std::tuple("layalign-eval", evaluation, output("unlocked") + "/evaluation/outputs.jsonl")}) {
+    auto command = program_command(program, 1, arguments);
+    command.insert(command.find("&& ") + 3, "ASAN_OPTIONS=verify_asan_link_order=0 LD_PRELOAD=" LAYALIGN_NO_FILE_LOCKS " ");
+    const auto outcome = run_command(command);
+    EXPECT_EQ(outcome.code, 0) << outcome.output;
+    EXPECT_THAT(outcome.output, HasSubstr(place + ": this file system has no file locks"));
+  }
 }
 
 TEST_F(Resume, ARankThatIsStoppedEndsTheRunWhichGoesOnBitByBit) {
