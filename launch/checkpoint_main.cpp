@@ -6,6 +6,7 @@
 
 #include "launch/checkpoint_commands.h"
 #include "launch/failure.h"
+#include "launch/file_fault.h"
 
 namespace layalign::launch {
 namespace {
@@ -121,6 +122,7 @@ int main(int argc, char** argv) {
     return line.app.exit(error) == 0 ? kDone : kUsage;
   }
   try {
+    inject_file_fault();
     return line.chosen();
   } catch (...) {
     const auto [code, text] = describe(std::current_exception());
