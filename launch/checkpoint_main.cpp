@@ -55,8 +55,9 @@ class CommandLine {
     look->add_flag("--json", inspect_.json, "prints a JSON object");
     look->callback([this] { chosen = [this] { return inspect(inspect_); }; });
 
-    CLI::App* check = subcommand(
-        app, "verify", "checks every byte against manifests and checksums, formats, and for NaN; 65 if bad", "runs/math");
+    CLI::App* check =
+        subcommand(app, "verify", "checks every byte against manifests and checksums, formats, and for NaN; 65 if bad",
+                   "runs/math");
     check->add_option("path", verify_.path, kPathHelp)->required();
     check->callback([this] { chosen = [this] { return verify(verify_); }; });
 
