@@ -184,8 +184,8 @@ std::string scores(const fs::path& run) {
 }
 
 TEST_F(StoppingMiniature, EvaluationsThatAreLongerThanAStartEnd) {
-  // Two rounds of answers after each second step, and then three of the held-out samples: a start does one of these at least.
-  const std::string shorter = "--set eval.limit=8 --set stages.0.dev_size=12 --set stages.0.micro_batch=1 ";
+  // Six rounds of answers after each second step, and then three of the held-out samples: a start does one of these at least.
+  const std::string shorter = "--set eval.limit=24 --set stages.0.dev_size=12 --set stages.0.micro_batch=1 ";
   ASSERT_EQ(train(1, arguments("whole", shorter)).code, 0);
   Outcome outcome;
   std::string told;
@@ -194,9 +194,9 @@ TEST_F(StoppingMiniature, EvaluationsThatAreLongerThanAStartEnd) {
     outcome = train(1, arguments("slices", shorter + "--set stop_after=1s"));
     told += outcome.output;
     ASSERT_TRUE(outcome.code == kSaved || outcome.code == 0) << outcome.output;
-  } while (outcome.code == kSaved && ++starts < 20);
+  } while (outcome.code == kSaved && ++starts < 40);
   EXPECT_EQ(outcome.code, 0) << outcome.output;
-  EXPECT_THAT(told, HasSubstr("8 of 16 questions were answered before"));
+  EXPECT_THAT(told, HasSubstr(" of 48 questions were answered before"));
   for (const char* file : {"1-only/trainables.safetensors", "1-only/best.safetensors"}) {
     EXPECT_EQ(read_file(folder.path("slices") / file), read_file(folder.path("whole") / file)) << file;
   }
@@ -205,7 +205,7 @@ TEST_F(StoppingMiniature, EvaluationsThatAreLongerThanAStartEnd) {
 }
 
 TEST_F(StoppingMiniature, ASignalInAPerplexityIsHeardBeforeItsEnd) {
-  const std::string longer = "--set eval.tasks=[] --set eval.best=perplexity --set stages.0.max_steps=1 --set stages.0.dev_size=400 "
+  const std::string longer = "--set eval.tasks=[] --set eval.best=perplexity --set stages.0.max_steps=1 --set stages.0.dev_size=120 "
                              "--set stages.0.micro_batch=1 ";
   for (const int ranks : {1, 2}) {  // data parallel
     ASSERT_EQ(train(ranks, arguments("whole", longer)).code, 0);
