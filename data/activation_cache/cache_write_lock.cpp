@@ -25,11 +25,6 @@ std::string this_process() {
   return "process " + std::to_string(::getpid()) + " on " + host.data();
 }
 
-[[noreturn]] void fail(const fs::path& path, const char* what, int error) {
-  throw checkpoints_tools::IoError(path.string() + ": cannot " + what + ": " + std::generic_category().message(error) +
-                                   "; check the folder and its permissions");
-}
-
 /// The lock file cannot be opened for writing.
 [[noreturn]] void refuse_lock(const fs::path& path, int error) {
   std::string message = path.string() + ": cannot be opened for writing: " + std::generic_category().message(error);

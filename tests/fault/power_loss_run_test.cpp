@@ -150,7 +150,7 @@ void check_goes_on(const fs::path& disk, int64_t step) {
   const RunFolder run = run_on(disk);
   {
     const trainer::RunLock lock(run);
-    begin_run(run, config_for(disk));
+    begin_run(run, config_for(disk), "");
     save(run, state_at(step), {.newest = 1});
   }
   std::vector<std::string> warnings;
@@ -171,7 +171,7 @@ TEST(PowerLossOfARun, LeavesTheReportedCheckpointOrTheNextOne) {
     Recording recording(folder.path());
     {
       const trainer::RunLock lock(run);
-      begin_run(run, config);
+      begin_run(run, config, "");
       trainer::MetricsFile metrics(run.metrics());
       for (const int64_t step : {10, 20}) {
         trainer::StepMetrics line;
@@ -215,7 +215,7 @@ TEST(PowerLossOfARun, LeavesTheReplacedCheckpointOrTheNewOne) {
   for (const bool exchanges : {true, false}) {
     const MemoryFolder folder;
     const RunFolder run = run_on(folder.path());
-    begin_run(run, config_for(folder.path()));
+    begin_run(run, config_for(folder.path()), "");
     save(run, state_at(5), {.newest = 3});
     save(run, state_at(10, 1), {.newest = 3});
     const History history = {state_at(10, 1), state_at(10, 2), state_at(10, 3)};
@@ -240,7 +240,7 @@ TEST(PowerLossOfARun, ThatIsTakenUpAgainLosesNothing) {
   const MemoryFolder folder;
   const RunFolder run = run_on(folder.path());
   const auto config = config_for(folder.path());
-  begin_run(run, config);
+  begin_run(run, config, "");
   save(run, state_at(10), {.newest = 1});
   const fs::path stage = run.stages()[0];
   fs::copy(stage / "step-00000010", stage / "step-00000020.tmp");
@@ -251,7 +251,7 @@ TEST(PowerLossOfARun, ThatIsTakenUpAgainLosesNothing) {
   Recording recording(folder.path());
   for (const int64_t step : {20, 30}) {
     const trainer::RunLock lock(run);
-    begin_run(run, config);
+    begin_run(run, config, "");
     save(run, state_at(step), {.newest = 1});
     recording.reported();
   }
@@ -268,7 +268,7 @@ TEST(PowerLossOfARun, ThatIsTakenUpAgainLosesNothing) {
 TEST(PowerLossOfARun, ThatHasAbandonedLaterStepsLosesNothing) {
   const MemoryFolder folder;
   const RunFolder run = run_on(folder.path());
-  begin_run(run, config_for(folder.path()));
+  begin_run(run, config_for(folder.path()), "");
   for (const int64_t step : {10, 20, 30}) save(run, state_at(step), {.newest = 3});
   for (const char* name : {"step-00000020", "step-00000030"})
     fs::resize_file(run.stages()[0] / name / "trainables.safetensors", 100);
