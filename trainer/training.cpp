@@ -9,10 +9,12 @@
 
 #include "configs/error.h"
 #include "configs/paths.h"
+#include "configs/reader.h"
 #include "configs/scalars.h"
 #include "dist/device.h"
 #include "dist/error.h"
 #include "trainer/checkpoint_place.h"
+#include "trainer/durable_file.h"
 #include "trainer/error.h"
 #include "trainer/format.h"
 #include "trainer/log.h"
@@ -210,6 +212,7 @@ void Training::run_stage(const PreparedStage& stage) {
   }
   std::optional<Progress> progress;
   if (is_first()) {
+    begin_events();
     progress.emplace(stage.config.name, stage_index_, static_cast<int64_t>(experiment_.stages.size()), stage.total_steps,
                      config.log.every, stdout_is_terminal());
   }
@@ -222,6 +225,7 @@ void Training::run_stage(const PreparedStage& stage) {
     const bool last = steps_done_ == stage.total_steps;
     if (is_first()) {
       metrics_->append(metrics);
+      if (events_) events_->append(metrics);
       progress->step(metrics);
     }
     if (cache_choice_) cache_choice_->after_step();
@@ -242,6 +246,16 @@ void Training::run_stage(const PreparedStage& stage) {
     save_trainables(folder_.trainables(stage_index_), trainables_->layout(), trainables_->masters());
   }
   report_cache();
+}
+
+void Training::begin_events() {
+  if (!experiment_.config.log.tensorboard) return;
+  as_io_error([&] {
+    for (size_t later = stage_index_ + 1; later < folder_.stages().size(); ++later) {
+      checkpoints_tools::remove_folder(folder_.events(static_cast<int64_t>(later)));
+    }
+  });
+  events_.emplace(folder_.events(stage_index_), steps_done_, experiment_.language_layers, configs::to_yaml(experiment_.config));
 }
 
 void Training::report_cache() const {

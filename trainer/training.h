@@ -18,6 +18,7 @@
 #include "trainer/metrics.h"
 #include "trainer/progress.h"
 #include "trainer/run_folder.h"
+#include "trainer/stage_events.h"
 #include "trainer/train_step.h"
 #include "trainer/training_state.h"
 
@@ -56,6 +57,8 @@ class Training {
   void share_position();
   void warn_of_missing_lines() const;
   void share(const at::Tensor& target, const at::Tensor& value) const;
+  /// Begins the events of a stage; those of later stages, which are done again, go.
+  void begin_events();
   void run_stage(const PreparedStage& stage);
   StepMetrics train_step(const PreparedStage& stage);
   /// Those of the trainables, of dynamic ones the biases; none where the run trains none.
@@ -111,6 +114,7 @@ class Training {
   std::optional<TrainStep> step_;
   std::optional<TrainingState> found_;  // on the first rank, until it is taken up
   std::optional<MetricsFile> metrics_, evaluations_;  // on the first rank
+  std::optional<StageEvents> events_;                 // on the first rank, with log.tensorboard
   std::optional<CacheChoice> cache_choice_;           // in cache.mode auto
   std::vector<data::Sample> next_samples_;            // of the next step, where they are read already
 
