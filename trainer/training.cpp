@@ -8,7 +8,6 @@
 #include <utility>
 
 #include "configs/error.h"
-#include "configs/paths.h"
 #include "configs/reader.h"
 #include "configs/scalars.h"
 #include "dist/device.h"
@@ -52,17 +51,7 @@ void Training::load() {
   layalign_.emplace(*models_.llm, *trainables_, experiment_.language_layers, experiment_.input_form, recompute);
   step_.emplace(grid_, config.optimizer,
                 Models{*models_.encoder, *models_.llm, *layalign_, *trainables_, experiment_.encoder_layers});
-  initialise();
-}
-
-void Training::initialise() {
-  const auto& init = experiment_.config.model.init;
-  if (!init) return trainables_->initialise(static_cast<uint64_t>(experiment_.config.seed));
-  at::Tensor values;
-  together_([&] {
-    if (is_first()) values = load_trainables(configs::resolve_path(*init, experiment_.config.folder), trainables_->layout());
-  });
-  share(trainables_->masters(), values);
+  initialise_trainables(*trainables_, experiment_, grid_, together_);
 }
 
 void Training::find_checkpoint(const std::filesystem::path& begin_at) {

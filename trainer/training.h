@@ -48,7 +48,6 @@ class Training {
   void run();
 
  private:
-  void initialise();
   std::optional<TrainingState> find_state(const std::filesystem::path& begin_at) const;
   std::vector<std::string> corpus_fingerprints() const;
   /// What the cache knows the encoder's weights by; empty without one.
