@@ -4,9 +4,10 @@
     .venv/bin/python checkpoints_tools/report.py RUN... [--output FILE] [--title TEXT]
 
 RUN is the output folder of layalign-train, finished or not. Shown are losses and learning rates, held-out perplexity
-and accuracy by language, gates, fc1, throughput, memory and the config. Accuracy is that of RUN/evaluation, where
-layalign-eval writes by default. The file is RUN/report.html, of several runs comparison.html in the first one's folder.
-It needs matplotlib and safetensors: .venv/bin/pip install -r checkpoints_tools/requirements.txt
+and accuracy by language, gates, fc1, representations, throughput, memory and the config. Accuracy and representations
+are those of RUN/evaluation, where layalign-eval writes by default. The file is RUN/report.html, of several runs
+comparison.html in the first one's folder.
+It needs matplotlib, safetensors and h5py: .venv/bin/pip install -r checkpoints_tools/requirements.txt
 
 Exit codes: 0 done, 2 usage, 65 a folder is no run or a file of it is broken, 74 a file cannot be read or written.
 """

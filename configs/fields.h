@@ -237,6 +237,7 @@ void visit_fields(S& s, auto&& visit) {
 template <MaybeConst<LogConfig> S>
 void visit_fields(S& s, auto&& visit) {
   visit(Field{"every", "Steps between two printed lines; metrics.jsonl has a line every step.", kFromOne}, s.every);
+  visit(Field{"tensorboard", "Whether the first rank also writes what TensorBoard reads, to OUTPUT/tensorboard/."}, s.tensorboard);
 }
 
 template <MaybeConst<CommConfig> S>
@@ -267,7 +268,7 @@ void visit_fields(S& s, auto&& visit) {
   visit(Field{"schedule", "The learning rate over the steps of a stage."}, s.schedule);
   visit(Field{"checkpoint", "How often the run is saved."}, s.checkpoint);
   visit(Field{"eval", "Benchmarks scored by generation."}, s.eval);
-  visit(Field{"log", "How often the run reports."}, s.log);
+  visit(Field{"log", "How often the run reports, and to whom."}, s.log);
   visit(Field{"comm", "How ranks talk."}, s.comm);
   visit(Field{"watchdog", "Times after which all ranks are ended, with exit code 70, because none of them goes on."}, s.watchdog);
   visit(Field{"stop_after", "Time after which the run saves itself and ends with exit code 75, to be started again. null: never.", kFromOne},

@@ -125,9 +125,10 @@ struct CheckpointConfig {
   std::optional<int64_t> keep_every;
 };
 
-/// How often the run reports.
+/// How often the run reports, and to whom.
 struct LogConfig {
   int64_t every = 10;
+  bool tensorboard = true;
 };
 
 /// Benchmarks scored by generation: while training, and the defaults of layalign-eval.

@@ -49,6 +49,10 @@ std::string problem_of_free(const EvalArguments& arguments) {
 std::string problem_of(const EvalArguments& arguments) {
   if (const auto name = repeated(arguments.tasks); !name.empty()) return "--task: " + name + " is there twice";
   if (const auto name = repeated(arguments.modes); !name.empty()) return "--compare: " + name + " is there twice";
+  const bool representations = arguments.has_task(kRepresentationsTask);
+  if (representations && arguments.tasks.size() > 1) return "--task: representations goes alone";
+  if (arguments.untrained && !representations) return "--untrained belongs to the task representations";
+  if (arguments.untrained && !arguments.checkpoint.empty()) return "--untrained takes no --checkpoint";
   if (arguments.has_task(kTokenIdsTask) || arguments.has_task(kTextTask)) return problem_of_free(arguments);
   if (!arguments.input.empty()) return "--input belongs to the tasks text and token_ids";
   if (arguments.has_task(kPerplexityTask) && arguments.modes == std::vector<std::string>{"llm"}) {
@@ -74,11 +78,13 @@ std::optional<int> EvalArguments::parse(int argc, char** argv) {
          "--checkpoint", checkpoint,
          "trained weights: a .safetensors file, a checkpoint, a stage's folder or a run (default: the config's output)")
       ->take_last();
+  app.add_flag("--untrained", untrained, "representations: with the weights that a run begins with");
   app.add_option("--task", tasks,
-                 "what to do, comma-separated: mgsm, msvamp, x_csqa, xnli, perplexity; or text; or token_ids")
+                 "what to do, comma-separated: mgsm, msvamp, x_csqa, xnli, perplexity; or one of text, token_ids, "
+                 "representations (mean states of the questions of MSVAMP, and how near those of a language are to English)")
       ->required()
       ->delimiter(',')
-      ->check(one_of({"mgsm", "msvamp", "x_csqa", "xnli", kPerplexityTask, kTextTask, kTokenIdsTask}, "task"));
+      ->check(one_of({"mgsm", "msvamp", "x_csqa", "xnli", kPerplexityTask, kTextTask, kTokenIdsTask, kRepresentationsTask}, "task"));
   app.add_option("--languages", languages,
                  "by English name, comma-separated (default: all that are there); task text: "
                  "the one of the input")

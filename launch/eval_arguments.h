@@ -14,6 +14,7 @@ struct EvalArguments {
   std::string config;
   std::vector<std::string> overrides;
   std::string checkpoint;  ///< empty: the output folder of the config
+  bool untrained = false;  ///< with what a run begins with, in place of a checkpoint
   std::vector<std::string> tasks;
   std::vector<std::string> languages;
   std::vector<std::string> modes{"layalign"};
@@ -33,5 +34,9 @@ struct EvalArguments {
 inline constexpr const char* kPerplexityTask = "perplexity";
 inline constexpr const char* kTextTask = "text";
 inline constexpr const char* kTokenIdsTask = "token_ids";
+inline constexpr const char* kRepresentationsTask = "representations";
+
+/// What stands in results for the name of the weights that a run begins with.
+inline constexpr const char* kUntrained = "untrained";
 
 }  // namespace layalign::launch

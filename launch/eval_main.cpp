@@ -7,6 +7,7 @@
 #include "configs/reader.h"
 #include "launch/eval_arguments.h"
 #include "launch/eval_plan.h"
+#include "launch/eval_representations.h"
 #include "launch/eval_scores.h"
 #include "launch/failure.h"
 #include "launch/signals.h"
@@ -31,8 +32,9 @@ class EvalCommand {
   void run() {
     configs::RunConfig config;
     together([&] { config = configs::load_config(arguments_.config, arguments_.overrides); });
-    // Questions are no part of the corpora that a cache was built from: what is there is read, nothing is added.
-    if (config.cache.mode != "off") config.cache.mode = "auto";
+    // Questions are no part of the corpora that a cache was built from: what is there is read, nothing is added. It may not have
+    // all layers, which representations are made of.
+    if (config.cache.mode != "off") config.cache.mode = arguments_.has_task(kRepresentationsTask) ? "off" : "auto";
     set_up_threads(*process_, config.parallel.threads);
     // Whoever waits for lines that a person types may wait for long.
     if (arguments_.has_task(kTextTask)) return answer(config, nullptr);
@@ -51,12 +53,21 @@ class EvalCommand {
     agree_on(*process_, [&] { return plan_.agreement(); });
     models_ = trainer::load_frozen_models(plan_.experiment, grid_, [&](const auto& piece) { together(piece); });
     trainables_.emplace(plan_.experiment.sizes, grid_.device);
-    if (plan_.modes != std::vector{trainer::AnswerMode::kLlm}) load_checkpoint();
+    if (arguments_.untrained) {
+      trainer::initialise_trainables(*trainables_, plan_.experiment, grid_, [&](const auto& piece) { together(piece); });
+    } else if (plan_.modes != std::vector{trainer::AnswerMode::kLlm}) {
+      load_checkpoint();
+    }
     const trainer::Answering answering(grid_, plan_.experiment, models_, *trainables_);
     const FreeGeneration free{grid_,          plan_.experiment, answering,
                               plan_.modes[0], plan_.generation, [&](const auto& piece) { together(piece); }};
     if (!plan_.token_ids.empty()) return continue_token_ids(free, plan_.token_ids, plan_.output);
     if (text) return answer_lines(free, arguments_.input, plan_.text_language);
+    if (plan_.sentences) {
+      return evaluate_representations({grid_, plan_, models_, *trainables_, answering,
+                                       [&](const auto& piece) { together(piece); },
+                                       arguments_.untrained ? kUntrained : checkpoint()});
+    }
     score(answering);
   }
 

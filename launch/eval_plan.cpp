@@ -13,16 +13,29 @@
 namespace layalign::launch {
 namespace {
 
-trainer::BenchmarkPlan prepare_benchmark(const EvalPlan& plan, const EvalArguments& arguments,
-                                         data::EvaluationTask task) {
+/// Where the test files lie. Errors: ConfigError.
+std::filesystem::path data_root(const EvalPlan& plan, std::string_view task) {
   const auto& config = plan.experiment.config;
   if (!config.data.root) {
     throw configs::ConfigError(
-        "--task " + std::string(data::name_of(task)) +
+        "--task " + std::string(task) +
         ": the test files lie under data.root (evaluation/): set it in the config, or --set data.root=DIR");
   }
-  const auto root = configs::resolve_path(*config.data.root, config.folder);
+  return configs::resolve_path(*config.data.root, config.folder);
+}
+
+trainer::BenchmarkPlan prepare_benchmark(const EvalPlan& plan, const EvalArguments& arguments,
+                                         data::EvaluationTask task) {
+  const auto root = data_root(plan, data::name_of(task));
   return {task, data::read_evaluation(task, root, arguments.languages, arguments.limit), plan.modes, plan.generation};
+}
+
+/// The questions of MSVAMP: the same ones, line by line, in every language. English is always among them.
+trainer::ParallelSentences prepare_sentences(const EvalPlan& plan, const EvalArguments& arguments) {
+  auto languages = arguments.languages;
+  if (!languages.empty() && std::ranges::find(languages, "English") == languages.end()) languages.emplace_back("English");
+  const auto root = data_root(plan, kRepresentationsTask);
+  return trainer::parallel_sentences(data::read_evaluation(data::EvaluationTask::kMsvamp, root, languages, arguments.limit));
 }
 
 HeldOut prepare_held_out(const EvalPlan& plan, const EvalArguments& arguments) {
@@ -36,11 +49,11 @@ HeldOut prepare_held_out(const EvalPlan& plan, const EvalArguments& arguments) {
 }
 
 /// Refuses limits on tokens that the models cannot read; text is cut to these limits.
-void check_limits(const EvalPlan& plan) {
+void check_limits(const EvalPlan& plan, int64_t new_tokens) {
   const auto& experiment = plan.experiment;
   const auto& stage = plan.stage();
   experiment.llm.check_sequence_length(
-      experiment.llm_folder, 2 + stage.max_source_tokens + stage.max_target_tokens + plan.generation.max_new_tokens);
+      experiment.llm_folder, 2 + stage.max_source_tokens + stage.max_target_tokens + new_tokens);
   const auto reads_source = [](trainer::AnswerMode mode) { return mode != trainer::AnswerMode::kLlm; };
   if (std::ranges::any_of(plan.modes, reads_source)) experiment.encoder.check_source_length(stage.max_source_tokens);
 }
@@ -52,6 +65,7 @@ std::vector<std::pair<std::string, std::string>> EvalPlan::agreement() const {
   for (const auto& plan : benchmarks) {
     topics.emplace_back("questions of " + std::string(data::name_of(plan.task)), trainer::questions_hash(plan.items));
   }
+  if (sentences) topics.emplace_back("parallel sentences", trainer::questions_hash(sentences->items));
   if (held_out) topics.emplace_back("corpus of stage " + stage().name, held_out->stage.corpus_fingerprint);
   if (!token_ids.empty()) {
     checkpoints_tools::Xxh3 hash;
@@ -91,7 +105,11 @@ EvalPlan prepare_evaluation(const EvalArguments& arguments, const configs::RunCo
     const auto task = data::evaluation_task_named(name);
     if (task) plan.benchmarks.push_back(prepare_benchmark(plan, arguments, *task));
   }
-  if (text || !plan.benchmarks.empty()) check_limits(plan);
+  if (text || !plan.benchmarks.empty()) check_limits(plan, plan.generation.max_new_tokens);
+  if (arguments.has_task(kRepresentationsTask)) {
+    plan.sentences = prepare_sentences(plan, arguments);
+    check_limits(plan, /*new_tokens=*/0);
+  }
   if (arguments.has_task(kPerplexityTask)) plan.held_out = prepare_held_out(plan, arguments);
   return plan;
 }

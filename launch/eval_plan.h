@@ -8,6 +8,7 @@
 
 #include "launch/eval_arguments.h"
 #include "trainer/benchmark_run.h"
+#include "trainer/representations.h"
 
 namespace layalign::launch {
 
@@ -25,6 +26,7 @@ struct EvalPlan {
   std::filesystem::path output;
   std::vector<trainer::BenchmarkPlan> benchmarks;
   std::optional<HeldOut> held_out;        ///< of the task perplexity
+  std::optional<trainer::ParallelSentences> sentences;  ///< of the task representations
   std::vector<data::Sample> token_ids;    ///< of the task token_ids
   std::string text_language = "unknown";  ///< of the task text
 

@@ -163,7 +163,7 @@ install_wheels() {
 }
 install_wheels layalign-requirements.sha256 "2 GB: some minutes" requirements.txt
 if [[ $for_tests == yes ]]; then
-  install_wheels layalign-test-requirements.sha256 "60 MB" tests/requirements.txt checkpoints_tools/requirements.txt
+  install_wheels layalign-test-requirements.sha256 "80 MB" tests/requirements.txt checkpoints_tools/requirements.txt
 fi
 say "Python wheels: all there"
 

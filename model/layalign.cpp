@@ -81,10 +81,11 @@ at::Tensor LayAlign::adapted_layer(int64_t layer, int64_t adapted, const at::Ten
   return run(recompute_, piece, inputs);
 }
 
-at::Tensor LayAlign::label_hidden(const data::Batch& batch, const EncoderStates& states) const {
+at::Tensor LayAlign::hidden_rows(const data::Batch& batch, const EncoderStates& states, const LayerVisitor& visit) const {
   const auto rows =
       std::make_shared<const Rows>(Rows{batch.llm_offsets, batch.source_offsets, llm_.rope(batch.positions_T)});
   auto x_TD = input_rows(batch, states);
+  if (visit) visit(0, x_TD);
   for (size_t layer = 0; layer < adapted_of_layer_.size(); ++layer) {
     const auto index = static_cast<int64_t>(layer);
     if (const int64_t adapted = adapted_of_layer_[layer]; adapted >= 0) {
@@ -96,16 +97,17 @@ at::Tensor LayAlign::label_hidden(const data::Batch& batch, const EncoderStates&
       };
       x_TD = run(recompute_, piece, {x_TD});
     }
+    if (visit) visit(index + 1, x_TD);
   }
-  return x_TD.index_select(0, batch.label_rows_N);
+  return x_TD;
 }
 
 at::Tensor LayAlign::label_losses(const data::Batch& batch, const EncoderStates& states) const {
-  return llm_.label_losses(label_hidden(batch, states), batch.label_ids_N);
+  return llm_.label_losses(hidden_rows(batch, states).index_select(0, batch.label_rows_N), batch.label_ids_N);
 }
 
 at::Tensor LayAlign::label_logits(const data::Batch& batch, const EncoderStates& states) const {
-  return llm_.logits(label_hidden(batch, states));
+  return llm_.logits(hidden_rows(batch, states).index_select(0, batch.label_rows_N));
 }
 
 }  // namespace layalign::model

@@ -5,6 +5,7 @@
 #include <ATen/ATen.h>
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <vector>
@@ -50,6 +51,11 @@ class LayAlign {
   /// Logits at the label rows, float32 [N, V].
   at::Tensor label_logits(const data::Batch& batch, const EncoderStates& states) const;
 
+  /// Gets the LLM's input (layer 0) and what each of its layers makes of it (1, 2, ...), [T, D], before the final norm.
+  using LayerVisitor = std::function<void(int64_t layer, const at::Tensor& hidden_TD)>;
+  /// What the last layer makes of every row, [T, D], before the final norm. Collectives: those of embed and of each layer.
+  at::Tensor hidden_rows(const data::Batch& batch, const EncoderStates& states, const LayerVisitor& visit = {}) const;
+
   /// The LLM's input, [T, D]. Collectives: one all-reduce.
   at::Tensor input_rows(const data::Batch& batch, const EncoderStates& states) const;
   /// The fusion of a layer for states_ESD [E, S, De]; none for a plain layer.
@@ -65,7 +71,6 @@ class LayAlign {
     RopeTable rope;
   };
   LayerAttention packed(const Rows& rows, const DecoderLayer& layer, const std::optional<FusionKeyValue>& fusion) const;
-  at::Tensor label_hidden(const data::Batch& batch, const EncoderStates& states) const;
   at::Tensor adapted_layer(int64_t layer, int64_t adapted, const at::Tensor& x_TD, const at::Tensor& states_ESD,
                            const std::shared_ptr<const Rows>& rows) const;
 

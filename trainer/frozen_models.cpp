@@ -1,8 +1,12 @@
 #include "trainer/frozen_models.h"
 
+#include <ATen/core/grad_mode.h>
+
+#include "configs/paths.h"
 #include "dist/agreement.h"
 #include "trainer/cached_models.h"
 #include "trainer/frozen_check.h"
+#include "trainer/trainables_file.h"
 
 namespace layalign::trainer {
 
@@ -30,6 +34,19 @@ FrozenModels load_frozen_models(const Experiment& experiment, const dist::Proces
                              {"LLM weights (" + experiment.llm_folder.string() + ")", models.llm->fingerprint()}});
   });
   return models;
+}
+
+void initialise_trainables(model::Trainables& trainables, const Experiment& experiment, const dist::ProcessGrid& grid,
+                           const Together& together) {
+  const auto& init = experiment.config.model.init;
+  if (!init) return trainables.initialise(static_cast<uint64_t>(experiment.config.seed));
+  at::NoGradGuard no_grad;
+  together([&] {
+    if (grid.world_rank != 0) return;
+    const auto path = configs::resolve_path(*init, experiment.config.folder);
+    trainables.masters().copy_(load_trainables(path, trainables.layout()));
+  });
+  grid.world.broadcast(trainables.masters(), 0);
 }
 
 }  // namespace layalign::trainer

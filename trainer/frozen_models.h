@@ -8,6 +8,7 @@
 #include "model/cached_encoder.h"
 #include "model/encoder.h"
 #include "model/llm.h"
+#include "model/trainables.h"
 #include "trainer/experiment.h"
 
 namespace layalign::trainer {
@@ -27,5 +28,10 @@ struct FrozenModels {
 /// Reads both models, opens the cache where the config asks for one, and makes sure that all ranks have read the same weights.
 /// Errors: ModelError, CheckpointError (also for weights that are not finite), DataError; CommError where the ranks' weights or shards differ.
 FrozenModels load_frozen_models(const Experiment& experiment, const dist::ProcessGrid& grid, const Together& together);
+
+/// Sets the trained weights to what a run begins with: those of model.init, else drawn from the seed. The same on every rank.
+/// Errors: CheckpointError. Collectives: one broadcast, where there is a model.init.
+void initialise_trainables(model::Trainables& trainables, const Experiment& experiment, const dist::ProcessGrid& grid,
+                           const Together& together);
 
 }  // namespace layalign::trainer

@@ -23,6 +23,7 @@ namespace layalign::trainer {
 ///       answers.jsonl                  to the benchmarks that were scored last, as layalign-eval writes its outputs
 ///       held-out.json                  of a perplexity whose evaluation was stopped: its sums so far
 ///       step-00000200/                 training states, see training_state.h
+///     OUTPUT/tensorboard/            a folder a stage: events for TensorBoard, see stage_events.h
 ///     OUTPUT/evaluation/             what layalign-eval writes by default
 ///     OUTPUT/.lock                   held while a run writes here
 class RunFolder {
@@ -38,6 +39,9 @@ class RunFolder {
   std::filesystem::path evaluations() const { return output_ / "evaluations.jsonl"; }
   std::filesystem::path summary() const { return output_ / kSummary; }
   std::filesystem::path evaluation() const { return output_ / kEvaluation; }
+  std::filesystem::path events(int64_t stage_index) const {
+    return output_ / "tensorboard" / stages_.at(stage_index).filename();
+  }
   std::filesystem::path trainables(int64_t stage_index) const { return stages_.at(stage_index) / kTrainables; }
   std::filesystem::path best(int64_t stage_index) const { return stages_.at(stage_index) / kBest; }
   std::filesystem::path answers(int64_t stage_index) const { return stages_.at(stage_index) / "answers.jsonl"; }

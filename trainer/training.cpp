@@ -8,7 +8,7 @@
 #include <utility>
 
 #include "configs/error.h"
-#include "configs/paths.h"
+#include "configs/reader.h"
 #include "configs/scalars.h"
 #include "dist/device.h"
 #include "dist/error.h"
@@ -53,18 +53,8 @@ void Training::load() {
   layalign_.emplace(*models_.llm, *trainables_, experiment_.language_layers, experiment_.input_form, recompute);
   step_.emplace(grid_, config.optimizer,
                 Models{*models_.encoder, *models_.llm, *layalign_, *trainables_, experiment_.encoder_layers});
-  initialise();
+  initialise_trainables(*trainables_, experiment_, grid_, together_);
   note_inputs();
-}
-
-void Training::initialise() {
-  const auto& init = experiment_.config.model.init;
-  if (!init) return trainables_->initialise(static_cast<uint64_t>(experiment_.config.seed));
-  at::Tensor values;
-  together_([&] {
-    if (is_first()) values = load_trainables(configs::resolve_path(*init, experiment_.config.folder), trainables_->layout());
-  });
-  share(trainables_->masters(), values);
 }
 
 void Training::restore() {
@@ -157,6 +147,7 @@ void Training::run_stage(const PreparedStage& stage) {
   }
   std::optional<Progress> progress;
   if (is_first()) {
+    begin_events();
     progress.emplace(stage.config.name, stage_index_, static_cast<int64_t>(experiment_.stages.size()), stage.total_steps,
                      config.log.every, stdout_is_terminal());
   }
@@ -169,6 +160,7 @@ void Training::run_stage(const PreparedStage& stage) {
     const bool last = steps_done_ == stage.total_steps;
     if (is_first()) {
       metrics_->append(metrics);
+      if (events_) events_->append(metrics);
       progress->step(metrics);
     }
     if (cache_choice_) cache_choice_->after_step();
@@ -189,6 +181,16 @@ void Training::run_stage(const PreparedStage& stage) {
     save_trainables(folder_.trainables(stage_index_), trainables_->layout(), trainables_->masters());
   }
   report_cache();
+}
+
+void Training::begin_events() {
+  if (!experiment_.config.log.tensorboard) return;
+  as_io_error([&] {
+    for (size_t later = stage_index_ + 1; later < folder_.stages().size(); ++later) {
+      checkpoints_tools::remove_folder(folder_.events(static_cast<int64_t>(later)));
+    }
+  });
+  events_.emplace(folder_.events(stage_index_), steps_done_, experiment_.language_layers, configs::to_yaml(experiment_.config));
 }
 
 void Training::report_cache() const {

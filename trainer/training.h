@@ -18,6 +18,7 @@
 #include "trainer/metrics.h"
 #include "trainer/progress.h"
 #include "trainer/run_folder.h"
+#include "trainer/stage_events.h"
 #include "trainer/train_step.h"
 #include "trainer/training_state.h"
 
@@ -51,7 +52,6 @@ class Training {
   void run();
 
  private:
-  void initialise();
   std::optional<TrainingState> find_state(const std::filesystem::path& begin_at);
   /// The state at which a run begins that has none of its own.
   std::optional<TrainingState> state_of_origin() const;
@@ -72,6 +72,8 @@ class Training {
   void share_position();
   void warn_of_missing_lines() const;
   void share(const at::Tensor& target, const at::Tensor& value) const;
+  /// Begins the events of a stage; those of later stages, which are done again, go.
+  void begin_events();
   void run_stage(const PreparedStage& stage);
   StepMetrics train_step(const PreparedStage& stage);
   /// Those of the trainables, of dynamic ones the biases; none where the run trains none.
@@ -134,6 +136,7 @@ class Training {
   std::filesystem::path origin_;            // on the first rank
   std::optional<TrainingState> found_;  // on the first rank, until it is taken up
   std::optional<MetricsFile> metrics_, evaluations_;  // on the first rank
+  std::optional<StageEvents> events_;                 // on the first rank, with log.tensorboard
   std::optional<CacheChoice> cache_choice_;           // in cache.mode auto
   std::vector<data::Sample> next_samples_;            // of the next step, where they are read already
 

@@ -149,6 +149,7 @@ std::optional<double> Training::held_out_perplexity(const PreparedStage& stage) 
   metrics.evaluation_s = model::seconds_since(start);
   metrics.language_perplexity = found->by_language;
   evaluations_->append(metrics);
+  if (events_) events_->append(metrics);
   log_info(format("step %lld  held-out perplexity %.4f%s", static_cast<long long>(steps_done_), found->perplexity,
                   metrics.best ? " (best so far)" : ""));
   return found->perplexity;
@@ -192,6 +193,7 @@ std::optional<double> Training::score_benchmarks(const PreparedStage& stage) {
     metrics.evaluation_s = model::seconds_since(start);
     metrics.language_accuracy = found.by_language;
     evaluations_->append(metrics);
+    if (events_) events_->append(metrics);
     log_info(format("step %lld  %s accuracy %.1f %% of %lld questions", static_cast<long long>(steps_done_), metrics.task.c_str(),
                     100 * found.mean, static_cast<long long>(found.questions)));
   }

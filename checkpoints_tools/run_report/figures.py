@@ -11,13 +11,16 @@ from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator, PercentFormatter
 
-from run_report.run_data import MODES, Evaluation, Run, Score, Stage
+from run_report.run_data import MODES, Evaluation, Representations, Run, Score, Stage
 from run_report.svg import INK, MUTED, RUNS, new_figure
 from run_report.svg import MODES as MODE_COLORS
 
 LINES = ("-", "--", ":", "-.")
 MOST_POINTS = 700  # of a curve; more cannot be seen
+MOST_SENTENCES = 40  # of a language in a projection
+MARKERS = "o^sD"  # of languages; each with all colours before the next
 MOST_DOTS = 25  # of a curve in a cell; more run into each other
+UNTRAINED = "untrained"  # the name of the weights that a run begins with
 SMOOTH = 20  # a curve is smoothed over this part of a stage
 # Negative to positive through white, told apart with every kind of colour blindness and in grey by their ends' names.
 DIVERGING = LinearSegmentedColormap.from_list("layalign", ["#7f3b08", "#e08214", "#fee0b6", "#ffffff",
@@ -297,3 +300,65 @@ def bar(ax: Axes, y: float, height: float, entry: Score, fill: str) -> None:
 
 def modes_of(evaluations: Sequence[Evaluation]) -> list[str]:
     return [mode for mode in MODES if any(evaluation.mode == mode for evaluation in evaluations)]
+
+
+def language_style(index: int) -> dict[str, str]:
+    """Of a language's dots: English, which is the first, in the ink's colour."""
+    if index == 0:
+        return {"color": INK, "marker": "x"}
+    return {"color": color(index - 1), "marker": MARKERS[(index - 1) // len(RUNS) % len(MARKERS)]}
+
+
+def plane(states: np.ndarray) -> tuple[np.ndarray, float]:
+    """Vectors [languages, sentences, width] on their two principal components, and these ones' share of the variance."""
+    flat = states.reshape(-1, states.shape[-1])
+    centred = flat - flat.mean(axis=0)
+    left, sizes, _ = np.linalg.svd(centred, full_matrices=False)
+    points = np.zeros((flat.shape[0], 2))
+    count = min(2, sizes.size)
+    points[:, :count] = left[:, :count] * sizes[:count]
+    variance = float((sizes**2).sum())
+    return points.reshape(*states.shape[:2], 2), float((sizes[:2]**2).sum()) / variance if variance else 0.0
+
+
+def projection(found: Sequence[Representations], layer: str) -> Figure:
+    """A layer's states in the plane, of each set of weights its own."""
+    figure = new_figure(2.5)
+    for ax, entry in zip(figure.subplots(1, len(found), squeeze=False)[0], found):
+        points, share = plane(entry.states(layer))
+        for index in reversed(range(len(entry.languages))):  # English, the first, on top
+            ax.plot(*points[index, :MOST_SENTENCES].T, linestyle="none", markersize=2.6, markeredgewidth=0.7,
+                    **language_style(index))
+        when = ("" if len(found) == 1 else "before training: " if entry.weights == UNTRAINED else "after: ")
+        ax.set_title(f"{when}{100 * share:.0f} %")
+        ax.set_xticks([])
+        ax.set_yticks([])
+        ax.spines[:].set_visible(True)
+    return figure
+
+
+def similarity(found: Sequence[Representations], number: str, unit: str) -> Figure:
+    """A cell a language, over the layers: after training strong, before it grey, to other sentences dotted."""
+    newest = found[-1]
+    figure, axes = cells(newest.languages[1:], unit, "")
+    for ax, language in zip(axes, newest.languages[1:]):
+        for entry in found:
+            values = [entry.numbers[layer].get(language, {}).get(number, math.nan) for layer in newest.layers]
+            trained = entry is newest
+            ax.plot(values, color=color(0) if trained else MUTED, linewidth=1.6 if trained else 1.1)
+        if number == "cosine":
+            others = [newest.numbers[layer][language]["unrelated_cosine"] for layer in newest.layers]
+            ax.plot(others, color=color(0), linewidth=1.1, linestyle=":")
+        mark_parts(ax, newest.layers)
+    return figure
+
+
+def mark_parts(ax: Axes, layers: Sequence[str]) -> None:
+    """The names of the model's parts below their first layers, and lines between them."""
+    names = {"encoder": "encoder", "mapped": "", "llm": "LLM"}
+    starts = {part: next(i for i, layer in enumerate(layers) if layer.split(".")[0] == part)
+              for part in names if any(layer.split(".")[0] == part for layer in layers)}
+    ax.set_xticks(list(starts.values()), [names[part] for part in starts], ha="left")
+    for part in ("mapped", "llm"):
+        if starts.get(part, 0) > 0:
+            ax.axvline(starts[part], color=MUTED, linewidth=0.7, linestyle=(0, (2, 2)))

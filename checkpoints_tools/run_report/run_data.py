@@ -5,6 +5,7 @@ Parts that are not there are None or empty. Parts that are there and cannot be r
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import functools
 import json
@@ -12,6 +13,7 @@ import pathlib
 import re
 from typing import Any, Callable, Iterator
 
+import h5py
 import numpy as np
 from safetensors import SafetensorError, safe_open
 
@@ -79,6 +81,24 @@ class Evaluation:
 
 
 @dataclasses.dataclass
+class Representations:
+    """Mean states of parallel sentences in one mode, of one set of weights."""
+
+    mode: str
+    weights: str  # the file that the trained parts are from, or "untrained"
+    path: pathlib.Path  # of the HDF5 file
+    languages: list[str]  # English first
+    sentences: int
+    layers: list[str]  # "encoder.0", ..., "mapped", "llm.0", ...
+    numbers: dict[str, dict[str, dict[str, float]]]  # layer, language, "retrieval" | "cosine" | "unrelated_cosine"
+
+    def states(self, layer: str) -> np.ndarray:
+        """[languages, sentences, width]. Errors: Refusal."""
+        with h5_file(self.path) as file:
+            return file[layer][...].astype(float)
+
+
+@dataclasses.dataclass
 class Run:
     """All of a run that the report shows."""
 
@@ -92,6 +112,7 @@ class Run:
     weights: str  # the file that fc1 is from, relative to the run; "" where there is none
     fc1: np.ndarray | None  # [2 * LLM layers, encoder layers]: K of the first layer, V of the first layer, K ...
     evaluations: list[Evaluation]
+    representations: dict[str, list[Representations]]  # by mode: of untrained weights, if there, then of the trained
     notes: list[str]
 
     @property
@@ -127,7 +148,7 @@ def read_run(path: pathlib.Path) -> Run:
     config = config_leaves(text)
     stages = read_stages(path, stage_names(config), notes)
     run = Run(path, path.resolve().name, (path / "summary.json").is_file(), text, config, stages, [], "", None,
-              read_evaluations(path / "evaluation"), notes)
+              read_evaluations(path / "evaluation"), read_representations(path / "evaluation"), notes)
     read_weights(run)
     return run
 
@@ -329,3 +350,41 @@ def language_of(folder: pathlib.Path, date: str, key: str, task: str) -> str:
         with open(path, encoding="utf-8") as file:
             return json.loads(file.readline())["doc"]["language"]
     return code
+
+
+@contextlib.contextmanager
+def h5_file(path: pathlib.Path) -> Iterator[h5py.File]:
+    """Errors: Refusal where the file is broken; OSError where it cannot be read."""
+    with open(path, "rb") as opened:
+        try:
+            with h5py.File(opened, "r") as file:
+                yield file
+        except (OSError, KeyError, RuntimeError, ValueError) as error:
+            raise Refusal(f"{path}: not a file of representations of layalign-eval: {error}") from error
+
+
+def read_representations(folder: pathlib.Path) -> dict[str, list[Representations]]:
+    found: dict[str, list[Representations]] = {}
+    for mode in MODES:
+        for name in ("representations_untrained", "representations"):
+            path = folder / mode / f"{name}.json"
+            if path.is_file():
+                found.setdefault(mode, []).append(read_similarities(path, mode))
+    return found
+
+
+def read_similarities(path: pathlib.Path, mode: str) -> Representations:
+    """The numbers of a JSON file and what the HDF5 file beside it says of itself. Errors: Refusal."""
+    try:
+        document = json.loads(path.read_text(encoding="utf-8"))
+        numbers = {layer: {language: {key: float("nan" if value is None else value) for key, value in row.items()}
+                           for language, row in rows.items()} for layer, rows in document["layers"].items()}
+        weights, sentences = document["weights"], int(document["sentences"])
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise Refusal(f"{path}: not numbers of representations: {type(error).__name__} {error}") from error
+    states = path.with_suffix(".h5")
+    with h5_file(states) as file:
+        languages, layers = (json.loads(file.attrs[key]) for key in ("languages", "layers"))
+    if list(numbers) != layers or any(list(rows) != languages[1:] for rows in numbers.values()):
+        raise Refusal(f"{path}: its layers or languages are not those of {states.name} beside it; make both again")
+    return Representations(mode, weights, states, languages, sentences, layers, numbers)

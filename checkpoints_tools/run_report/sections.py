@@ -10,7 +10,7 @@ import numpy as np
 
 from run_report import figures
 from run_report.page import Page, card, digits, duration, escaped, interval, named, size, table
-from run_report.run_data import Evaluation, Run, Stage
+from run_report.run_data import Evaluation, Representations, Run, Stage
 from run_report.svg import VARIABLES
 
 MODE_MEANINGS = {"llm": "the frozen LLM alone", "mapping": "mapping, without the aligner",
@@ -25,7 +25,7 @@ Line = dict[str, Any]  # of evaluations.jsonl
 def report(runs: Sequence[Run], title: str) -> str:
     """The page's text."""
     page = Page(runs, title)
-    for write in (overview, training, held_out, accuracy, gates, mixing, cost, config):
+    for write in (overview, training, held_out, accuracy, gates, mixing, representations, cost, config):
         write(page)
     return page.text()
 
@@ -249,6 +249,83 @@ def counted(run: Run, fc1: np.ndarray) -> str:
     rows, columns = fc1.shape
     names = run.layer_names("encoder_layers", columns) + run.layer_names("language_layers", rows // 2)
     return " #1 is the first of the layers that the config names." if "#1" in names else ""
+
+
+def representations(page: Page) -> None:
+    page.section("Representations",
+                 "The mean state of a sentence over its tokens, layer by layer: of the encoder, of what the mapping makes "
+                 "of it, and of the LLM (0: its input). How near is a language to the same sentences in English?")
+    if not any(run.representations for run in page.runs):
+        page.missing("No representations lie in the folder evaluation/ of the run: layalign-eval CONFIG --task "
+                     "representations makes them, with --untrained those before training.")
+    for run in page.runs:
+        for found in run.representations.values():
+            page.add(legend_of_languages(found[-1].languages))
+            page.grid(represented(page, run, found))
+
+
+def legend_of_languages(languages: Sequence[str]) -> str:
+    signs = {"x": "×", "o": "●", "^": "▲", "s": "■", "D": "◆"}
+    items = ""
+    for index, language in enumerate(languages):
+        style = figures.language_style(index)
+        ink = f'style="color: var({VARIABLES[style["color"]]})"'
+        items += f'<li><b {ink} aria-hidden="true">{signs[style["marker"]]}</b> {escaped(language)}</li>'
+    return f'<ul class="legend" aria-label="Languages">{items}</ul>'
+
+
+def shown_layers(found: Representations) -> list[str]:
+    """The encoder's last layer, the mapping, the middle and the last layer of the LLM."""
+    encoder = [layer for layer in found.layers if layer.startswith("encoder.")]
+    llm = [layer for layer in found.layers if layer.startswith("llm.")]
+    return encoder[-1:] + (["mapped"] if "mapped" in found.layers else llm[:1]) + [llm[len(llm) // 2], llm[-1]]
+
+
+def layer_title(layer: str) -> str:
+    part, _, number = layer.partition(".")
+    return {"encoder": f"Layer {number} of the encoder", "mapped": "Output of the mapping"}.get(
+        part, "Input of the LLM" if number == "0" else f"Layer {number} of the LLM")
+
+
+def represented(page: Page, run: Run, found: list[Representations]) -> list[str]:
+    newest = found[-1]
+    mode = MODE_MEANINGS[newest.mode]
+    grey = " Grey: before training." if len(found) > 1 else ""
+    weights = f"{newest.sentences} sentences. Weights: {newest.weights}; {mode}."
+    plane = ("A dot a sentence, on the two principal components of all languages together; percent: their share of the "
+             f"variance. {drawn_sentences(newest)}{mode[0].upper()}{mode[1:]}.")
+    parts = []
+    for layer in shown_layers(newest):
+        sets = found[-1:] if layer.startswith("encoder.") else found  # the encoder is not trained
+        parts.append(page.figure(figures.projection(sets, layer),
+                                 named(page.runs, run, f"{layer_title(layer)}, in the plane"), plane))
+    parts += [page.figure(figures.similarity(found, "cosine", "cosine to English"),
+                          named(page.runs, run, "Cosine to the English sentence"),
+                          "From the encoder's first layer to the LLM's last; dashed upright: the mapping, then the LLM. "
+                          f"Dotted: to other English sentences.{grey} {weights}"),
+              page.figure(figures.similarity(found, "retrieval", "English sentence found"),
+                          named(page.runs, run, "Retrieval of the English sentence"),
+                          f"The share of sentences whose nearest English one, by cosine, says the same.{grey} {weights}"),
+              retrieval_card(named(page.runs, run, "Retrieval, percent" + ", before → after" * (len(found) > 1)), found)]
+    return parts
+
+
+def drawn_sentences(found: Representations) -> str:
+    most = figures.MOST_SENTENCES
+    return f"The first {most} of {found.sentences} sentences of each language are drawn. " if found.sentences > most else ""
+
+
+def retrieval_card(title: str, found: Sequence[Representations]) -> str:
+    layers = shown_layers(found[-1])
+    del layers[-2]  # the middle one: there is no room for it
+
+    def cell(layer: str, language: str) -> str:
+        sets = found[-1:] if layer.startswith("encoder.") else found  # the encoder is not trained
+        values = [entry.numbers.get(layer, {}).get(language, {}).get("retrieval") for entry in sets]
+        return " → ".join(f"{100 * value:.0f}" for value in values if value is not None) or "–"
+
+    rows = [[language] + [cell(layer, language) for layer in layers] for language in found[-1].languages[1:]]
+    return card(title, table(["language"] + [layer.replace(".", " ") for layer in layers], rows))
 
 
 def cost(page: Page) -> None:

@@ -172,13 +172,14 @@ class Image {
   size_t size_ = 0;
 };
 
-/// Metadata in one block in front, no times (equal content makes equal files), attributes in the root's own header.
-Handle create_file(Image& image, int64_t alignment_bytes, int64_t last_bytes) {
+/// Metadata of so many datasets in one block in front, no times (equal content makes equal files), attributes in the root's own header.
+Handle create_file(Image& image, int64_t alignment_bytes, int64_t least_bytes, size_t datasets) {
+  const hsize_t metadata_bytes = datasets <= 8 ? 8192 : 8192 + 2048 * datasets;  // a header and a link take less than 1 KiB
   const Handle access(H5Pcreate(H5P_FILE_ACCESS), H5Pclose, "make properties");
   image.use_in(access);
   checked(H5Pset_libver_bounds(access, H5F_LIBVER_V110, H5F_LIBVER_V110), "set the version");
-  checked(H5Pset_meta_block_size(access, 8192), "set the size of metadata blocks");
-  checked(H5Pset_alignment(access, static_cast<hsize_t>(std::min(last_bytes, alignment_bytes)),
+  checked(H5Pset_meta_block_size(access, metadata_bytes), "set the size of metadata blocks");
+  checked(H5Pset_alignment(access, static_cast<hsize_t>(std::min(least_bytes, alignment_bytes)),
                            static_cast<hsize_t>(alignment_bytes)),
           "set the alignment");
   const Handle form(H5Pcreate(H5P_FILE_CREATE), H5Pclose, "make properties");
@@ -326,18 +327,22 @@ int64_t bytes_of(Hdf5Number number) {
 }
 
 Hdf5Front make_hdf5_front(const std::map<std::string, Hdf5Attribute>& attributes, const std::vector<Hdf5Plan>& plans,
-                          int64_t alignment_bytes) {
+                          int64_t alignment_bytes, size_t behind) {
   Hdf5Front front;
   for (const Hdf5Plan& plan : plans) {
     int64_t bytes = bytes_of(plan.number);
     for (int64_t dimension : plan.shape) bytes *= dimension;
     front.datasets[plan.name] = {plan.number, plan.shape, 0, bytes};
   }
-  const Hdf5Dataset& last = front.datasets.at(plans.back().name);
+  const std::span<const Hdf5Plan> open = std::span(plans).last(behind);
+  const Hdf5Dataset& first = front.datasets.at(open.front().name);
+  const Hdf5Dataset& last = front.datasets.at(open.back().name);
+  int64_t least_bytes = last.bytes;  // a dataset of so many bytes is aligned
+  for (const Hdf5Plan& plan : open) least_bytes = std::min(least_bytes, front.datasets.at(plan.name).bytes);
   Image image;
   try {
     with_hdf5([&] {
-      Handle file = create_file(image, alignment_bytes, last.bytes);
+      Handle file = create_file(image, alignment_bytes, least_bytes, plans.size());
       for (const auto& [name, attribute] : attributes) write_attribute(file, name, attribute);
       for (const Hdf5Plan& plan : plans) {
         Handle dataset = write_dataset(file, plan);
@@ -349,15 +354,26 @@ Hdf5Front make_hdf5_front(const std::map<std::string, Hdf5Attribute>& attributes
       file.close("close a file");
     });
   } catch (const Hdf5Error& error) {
-    throw DataError(std::string("a shard of the activation cache cannot be made: ") + error.what());
+    throw DataError(std::string("a file of states cannot be made: ") + error.what());
   }
-  for (const auto& [name, dataset] : front.datasets) {
-    TORCH_CHECK(dataset.offset <= last.offset, "HDF5 has put ", name, " behind ", plans.back().name);
+  int64_t end = first.offset;
+  for (const Hdf5Plan& plan : open) {
+    const Hdf5Dataset& dataset = front.datasets.at(plan.name);
+    const bool follows = dataset.offset >= end && dataset.offset - end < alignment_bytes;
+    TORCH_CHECK(follows, "HDF5 has put ", plan.name, " at byte ", dataset.offset, ", what is before it ends at ", end);
+    end = dataset.offset + dataset.bytes;
+  }
+  constexpr size_t kEndOfFile = 28;  // where the superblock, version 2 or 3, says how long the file is
+  int64_t file_bytes = 0;
+  std::memcpy(&file_bytes, image.bytes().data() + kEndOfFile, sizeof file_bytes);
+  TORCH_CHECK(file_bytes == end, "HDF5 has put something behind ", open.back().name, ": it ends at byte ", end, ", the file at ", file_bytes);
+  for (const Hdf5Plan& plan : std::span(plans).first(plans.size() - behind)) {
+    TORCH_CHECK(front.datasets.at(plan.name).offset < first.offset, "HDF5 has put ", plan.name, " behind the front");
   }
   front.file_bytes = last.offset + last.bytes;
   front.bytes.assign(image.bytes().begin(),
-                     image.bytes().begin() + std::min<int64_t>(image.bytes().size(), last.offset));
-  front.bytes.resize(static_cast<size_t>(last.offset));  // what HDF5 left out behind its last byte
+                     image.bytes().begin() + std::min<int64_t>(image.bytes().size(), first.offset));
+  front.bytes.resize(static_cast<size_t>(first.offset));  // what HDF5 left out behind its last byte
   return front;
 }
 

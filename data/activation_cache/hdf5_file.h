@@ -41,18 +41,18 @@ struct Hdf5Plan {
   std::span<const std::byte> values = {};  ///< empty: room only
 };
 
-/// The beginning of an HDF5 file whose last dataset is not written yet and reaches to the end of the file.
+/// The beginning of an HDF5 file whose last datasets, one or more, are not written yet and reach to the end of the file.
 struct Hdf5Front {
-  std::vector<std::byte> bytes;  ///< everything before the last dataset
+  std::vector<std::byte> bytes;  ///< everything before these
   std::map<std::string, Hdf5Dataset> datasets;
   int64_t file_bytes = 0;  ///< of the whole file
 };
 
-/// Makes a file in the format of HDF5 1.10, datasets in the given order, the last one at a multiple of
-/// `alignment_bytes`. In memory: what HDF5 says of a full disk cannot be relied upon (its close succeeds), so it does
+/// Makes a file in the format of HDF5 1.10, datasets in the given order, the last ones (`behind` of them) at multiples of
+/// `alignment_bytes` behind the front. In memory: what HDF5 says of a full disk cannot be relied upon (its close succeeds), so it does
 /// not write files here. Errors: DataError with HDF5's reasons.
 Hdf5Front make_hdf5_front(const std::map<std::string, Hdf5Attribute>& attributes, const std::vector<Hdf5Plan>& plans,
-                          int64_t alignment_bytes);
+                          int64_t alignment_bytes, size_t behind = 1);
 
 /// What a file holds.
 struct Hdf5Content {

@@ -250,7 +250,65 @@ TEST_F(Evaluation, SourcesLongerThanTheEncoderReadsAreRefusedBeforeItIsRead) {
   expect_refused("--task mgsm --set model.encoder=" + encoder.string(), 65, "Lower max_source_tokens");
 }
 
+/// The similarities of a mode: layer, language, number.
+json similarities_in(const fs::path& folder, const std::string& file = "layalign/representations.json") {
+  return json::parse(read_file(folder / file)).at("layers");
+}
+
+TEST_F(Evaluation, RepresentationsAreThoseOfAnyGridAndBatch) {
+  const std::string arguments = "--task representations --limit 4 --output ";
+  const auto outcome = run(arguments + out("representations"));
+  ASSERT_EQ(outcome.code, 0) << outcome.output;
+  EXPECT_THAT(outcome.output, HasSubstr("retrieval of the English sentence in percent: layalign"));
+  const auto expected = similarities_in(work->path("representations"));
+  EXPECT_EQ(expected.size(), 5u + 1 + 5);  // hidden_states[0..4] of the encoder, mapped, the LLM's input and four layers
+  for (const std::string more : {"-tp --set parallel.tensor=2 --batch 1", "-dp --batch 3"}) {
+    const auto other = run(arguments + out("representations") + more, 2);
+    ASSERT_EQ(other.code, 0) << other.output;
+    const auto found = similarities_in(work->path("representations" + more.substr(0, 3)));
+    ASSERT_EQ(found.size(), expected.size());
+    for (const auto& [layer, languages] : expected.items()) {
+      ASSERT_EQ(languages.size(), 2u);
+      for (const auto& [language, numbers] : languages.items()) {
+        for (const char* number : {"cosine", "unrelated_cosine"}) {
+          // Cosines of float32 states whose sums are regrouped.
+          EXPECT_NEAR(found.at(layer).at(language).at(number).get<double>(), numbers.at(number).get<double>(), 1e-5)
+              << layer << " " << language << more;
+        }
+      }
+    }
+  }
+  EXPECT_TRUE(fs::exists(work->path("representations") / "layalign/representations.h5"));
+  EXPECT_FALSE(fs::exists(work->path("representations") / "layalign/representations.h5.tmp"));
+}
+
+TEST_F(Evaluation, RepresentationsOfEveryModeAndOfUntrainedWeights) {
+  const std::string arguments =
+      "--task representations --languages Thai --limit 2 --output " + out("modes") + " --compare llm,mapping,layalign";
+  auto outcome = run(arguments);
+  ASSERT_EQ(outcome.code, 0) << outcome.output;
+  outcome = run(arguments + " --untrained");
+  ASSERT_EQ(outcome.code, 0) << outcome.output;
+  const fs::path folder = work->path("modes");
+  const auto llm = similarities_in(folder, "llm/representations.json");
+  EXPECT_EQ(llm.size(), 5u);  // it reads no encoder
+  EXPECT_EQ(llm, similarities_in(folder, "llm/representations_untrained.json"));
+  const auto mapping = similarities_in(folder, "mapping/representations.json"), layalign = similarities_in(folder);
+  const auto untrained = similarities_in(folder, "layalign/representations_untrained.json");
+  for (const auto& [layer, languages] : layalign.items()) {
+    EXPECT_EQ(languages.size(), 1u);
+    const bool is_llm_layer = layer.starts_with("llm.") && layer != "llm.0";
+    EXPECT_EQ(mapping.at(layer) == languages, !is_llm_layer) << layer;  // the fusion is in the LLM's layers alone
+    EXPECT_EQ(untrained.at(layer) == languages, layer.starts_with("encoder.")) << layer;
+  }
+}
+
 TEST_F(Evaluation, MistakesAreNamed) {
+  expect_refused("--task representations,msvamp", 2, "representations goes alone");
+  expect_refused("--task msvamp --untrained", 2, "--untrained belongs to the task representations");
+  expect_refused("--task representations --untrained --checkpoint x", 2, "--untrained takes no --checkpoint");
+  expect_refused("--task representations --languages English", 65, "English and of another language are compared");
+  expect_refused("--task representations --set data.root=/nowhere", 65, "/nowhere");
   expect_refused("--task mgms", 2, "mgms");
   expect_refused("", 2, "--task");
   expect_refused("--task text,mgsm", 2, "go alone");

@@ -241,5 +241,28 @@ TEST_F(HuggingFaceFolder, ExportNeedsTheModelsOfTheConfig) {
   EXPECT_FALSE(fs::exists(at("x")));
 }
 
+TEST(HuggingFace, RepresentationsAreTheMeansOfItsStates) {
+  const WorkFolder folder;
+  const std::string models = LAYALIGN_SOURCE_DIR "/tests/miniature/models/";
+  const json config = {
+      {"model", {{"encoder", models + "encoder"}, {"llm", models + "llm"}}},
+      {"data", {{"root", LAYALIGN_TEST_DATA}}},
+      {"parallel", {{"device", "cpu"}}},
+      {"stages",
+       {{{"corpus", {{"format", "msvamp"}}}, {"prompt", true}, {"max_source_tokens", 400}, {"max_target_tokens", 1200}}}}};
+  const std::string out = folder.path("out").string();
+  auto outcome = evaluate(1, folder.write("c.json", config.dump()).string() +
+                                 " --task representations --untrained --limit 4 --compare llm,layalign --output " + out);
+  ASSERT_EQ(outcome.code, 0) << outcome.output;
+  outcome = run_command("HF_HUB_OFFLINE=1 HF_HUB_DISABLE_PROGRESS_BARS=1 TRANSFORMERS_VERBOSITY=error HF_HOME=" +
+                        folder.path("home").string() + " " LAYALIGN_TEST_PYTHON " " LAYALIGN_SOURCE_DIR
+                        "/tests/cli/representations_reference.py " + models + " " LAYALIGN_TEST_DATA "/evaluation/msvamp " +
+                        out + "/llm/representations_untrained.h5 " + out + "/layalign/representations_untrained.h5");
+  ASSERT_EQ(outcome.code, 0) << outcome.output;
+  const auto differences = json::parse(outcome.output.substr(outcome.output.rfind('['))).get<std::vector<double>>();
+  ASSERT_EQ(differences.size(), 2u);
+  for (const double difference : differences) EXPECT_LT(difference, 1e-5) << outcome.output;  // float32 sums regrouped
+}
+
 }  // namespace
 }  // namespace layalign::test

@@ -70,6 +70,10 @@ class Report : public testing::Test {
                               " --task msvamp --compare llm,mapping,layalign --languages English,Thai --limit 2"
                               " --max-new-tokens 6");
     ASSERT_EQ(outcome.code, 0) << outcome.output;
+    for (const char* weights : {"", " --untrained"}) {
+      outcome = evaluate(1, path + " --task representations --limit 3" + weights);
+      ASSERT_EQ(outcome.code, 0) << outcome.output;
+    }
   }
   static void TearDownTestSuite() {
     delete work_;
@@ -139,17 +143,33 @@ TEST_F(Report, ShowsTheNumbersThatTheRunWrote) {
     EXPECT_THAT(text, HasSubstr("msvamp accuracy, " + std::string(mode)));
   }
   EXPECT_THAT(text, HasSubstr("Weights of 2-task/trainables.safetensors"));
+  const auto numbers = [](const std::string& name) {
+    return json::parse(read_file(run() / "evaluation/layalign" / (name + ".json"))).at("layers");
+  };
+  const json before = numbers("representations_untrained"), after = numbers("representations");
+  for (const char* language : {"Bengali", "Thai"}) {
+    const auto percent = [&](const json& layers, const std::string& layer) {
+      return digits(100 * layers.at(layer).at(language).at("retrieval").get<double>(), "%.0f");
+    };
+    std::string row = "<tr><th scope=\"row\">" + std::string(language) + "</th><td>" + percent(after, "encoder.4") + "</td>";
+    for (const char* layer : {"mapped", "llm.4"}) {
+      row += "<td>" + percent(before, layer) + " → " + percent(after, layer) + "</td>";
+    }
+    EXPECT_THAT(text, HasSubstr(row));
+  }
+  EXPECT_THAT(text, AllOf(HasSubstr("before training: "), HasSubstr("Layer 2 of the LLM, in the plane")));
   EXPECT_THAT(text, HasSubstr("(4 of them)"));  // the first step of each stage and its last
   EXPECT_THAT(text, HasSubstr(read_file(run() / "config.yaml").substr(0, 200)));
 }
 
 TEST_F(Report, NeedsNothingBesideItself) {
   const std::string text = page(run().string());
-  // Loss and perplexity of two stages, learning rate, accuracy, two of gates, fc1 for keys and values, speed, memory.
-  EXPECT_EQ(count(text, "<svg"), 12u);
-  EXPECT_EQ(count(text, "</svg>"), 12u);
-  EXPECT_EQ(count(text, "<figcaption>"), 12u);
-  EXPECT_EQ(count(text, "role=\"img\" aria-label="), 12u);
+  // Loss and perplexity of two stages, learning rate, accuracy, two of gates, fc1 for keys and values, four layers in the plane,
+  // cosine, retrieval, speed, memory.
+  EXPECT_EQ(count(text, "<svg"), 18u);
+  EXPECT_EQ(count(text, "</svg>"), 18u);
+  EXPECT_EQ(count(text, "<figcaption>"), 18u);
+  EXPECT_EQ(count(text, "role=\"img\" aria-label="), 18u);
   for (const char* foreign :
        {"http:", "https:", "<script", "<link", "<img", " src=", "@import", "url(\"", "<metadata"}) {
     EXPECT_THAT(text, Not(HasSubstr(foreign)));
@@ -169,7 +189,7 @@ TEST_F(Report, ComparesRuns) {
           "<th scope=\"row\">seed</th><td><span class=\"text\">0</span></td><td><span class=\"text\">7</span></td>"));
   EXPECT_THAT(text, AllOf(HasSubstr("run: fc1 for the keys"), HasSubstr("other: fc1 for the values"),
                           HasSubstr("other: msvamp accuracy")));
-  EXPECT_EQ(count(text, "<svg"), 15u);  // accuracy and fc1 are drawn for each run
+  EXPECT_EQ(count(text, "<svg"), 27u);  // accuracy, fc1 and representations are drawn for each run
   EXPECT_EQ(report(other.string()).code, 0);
   EXPECT_TRUE(fs::exists(other / "report.html"));
 }
@@ -183,7 +203,7 @@ TEST_F(Report, SaysWhatIsNotThere) {
   const std::string text = page(bare.string());
   for (const char* missing :
        {"not finished", "metrics.jsonl is not there", "No step has been done", "No held-out evaluation has been made",
-        "No benchmark of layalign-eval", "No checkpoint is there yet", "no checkpoint is there yet"}) {
+        "No benchmark of layalign-eval", "No representations lie", "No checkpoint is there yet", "no checkpoint is there yet"}) {
     EXPECT_THAT(text, HasSubstr(missing));
   }
   EXPECT_EQ(count(text, "<svg"), 0u);
@@ -209,6 +229,13 @@ TEST_F(Report, NamesWhatIsBroken) {
   const fs::path weights = broken / "2-task/trainables.safetensors";
   fs::resize_file(weights, fs::file_size(weights) - 1);
   expect_refused(broken.string(), 65, weights.string() + ": damaged: ");
+
+  fs::copy_file(run() / "2-task/trainables.safetensors", weights, fs::copy_options::overwrite_existing);
+  const fs::path states = broken / "evaluation/layalign/representations.h5";
+  fs::resize_file(states, fs::file_size(states) - 1);
+  expect_refused(broken.string(), 65, states.string() + ": not a file of representations");
+  replace_in_file(states.parent_path() / "representations.json", "\"weights\"", "\"waights\"");
+  expect_refused(broken.string(), 65, "representations.json: not numbers of representations: KeyError 'weights'");
 
   const auto unwritten = report(run().string() + " --output " + folder.path("none/page.html").string());
   EXPECT_EQ(unwritten.code, 74) << unwritten.output;

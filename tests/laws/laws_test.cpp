@@ -7,6 +7,7 @@
 #include "data/batch.h"
 #include "tests/mpi/test_process.h"
 #include "tests/parity/golden.h"
+#include "trainer/representations.h"
 
 namespace layalign::test {
 namespace {
@@ -79,6 +80,34 @@ TEST(Laws, ASampleIsIndependentOfItsNeighbours) {
   }
   const auto last = losses({samples[4], samples[1], samples[0]});
   EXPECT_LT(relative_error(last.narrow(0, last.numel() - labels, labels), alone), 1e-5);
+}
+
+TEST(Laws, MeanStatesAreThoseOfOneRankAndOneSampleAtATime) {
+  const Golden golden("mt5-llama-gqa-stage1-Linear");
+  const auto states_of = [&](const dist::ProcessGrid& grid, int64_t batch) {
+    const System system(golden, grid);
+    std::vector<std::pair<std::string, at::Tensor>> found;
+    const auto keep = [&](const std::string& layer, const at::Tensor& states_ND) { found.emplace_back(layer, states_ND); };
+    EXPECT_TRUE(trainer::pool_representations(grid, system.models(), golden.samples, batch, {}, keep));
+    return found;
+  };
+  const auto expected = states_of(dist::ProcessGrid(), 1);
+  EXPECT_EQ(expected.front().first, "encoder.0");
+  EXPECT_EQ(expected.back().first, "llm." + std::to_string(System(golden, dist::ProcessGrid()).llm->layers()));
+  for (int tp : tensor_sizes()) {
+    for (const int64_t batch : {1, 2, 6}) {
+      const auto grid = grid_of(tp);
+      const auto found = states_of(grid, batch);
+      if (grid.world_rank != 0) continue;
+      ASSERT_EQ(found.size(), expected.size());
+      for (size_t layer = 0; layer < found.size(); ++layer) {
+        EXPECT_EQ(found[layer].first, expected[layer].first);
+        // Another shape of the products and another order of the ranks' sums regroup float32 sums, nothing else.
+        EXPECT_LT(relative_error(found[layer].second, expected[layer].second), 1e-5)
+            << found[layer].first << ", tp " << tp << ", batch " << batch;
+      }
+    }
+  }
 }
 
 TEST(Laws, ReplicasAreIdenticalAfterTwentySteps) {

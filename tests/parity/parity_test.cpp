@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <cstdlib>
+#include <map>
 #include <numeric>
 
 #include "configs/error.h"
@@ -13,6 +14,7 @@
 #include "model/generation.h"
 #include "tests/mpi/test_process.h"
 #include "tests/parity/golden.h"
+#include "trainer/representations.h"
 
 namespace layalign::test {
 namespace {
@@ -47,6 +49,29 @@ class Parity : public testing::TestWithParam<Case> {
   dist::ProcessGrid grid;
   System system;
 };
+
+TEST_P(Parity, MeansOfTheEncodersLayersAndOfWhatIsMadeOfThem) {
+  std::map<std::string, at::Tensor> found;
+  const auto keep = [&](const std::string& layer, const at::Tensor& states_ND) { found[layer] = states_ND; };
+  ASSERT_TRUE(trainer::pool_representations(grid, system.models(), golden.samples, 2, {}, keep));
+  if (grid.world_rank != 0) return;
+  const auto layers = trainer::represented_layers(system.models());
+  ASSERT_EQ(found.size(), layers.size());
+  at::NoGradGuard no_grad;
+  for (size_t i = 0; i < golden.samples.size(); ++i) {
+    const std::string name = "sample" + std::to_string(i);
+    const auto row = static_cast<int64_t>(i);
+    const auto expected = golden.tensor(name + ".encoder_layers").to(at::kDouble).mean(1);
+    for (size_t layer = 0; layer < system.encoder_layers.size(); ++layer) {
+      const auto mean = found.at("encoder." + std::to_string(system.encoder_layers[layer]))[row];
+      EXPECT_LT(relative_error(mean, expected[static_cast<int64_t>(layer)]), kStateTolerance) << name << " " << layer;
+    }
+    if (found.contains("mapped")) {
+      const auto mapped = system.trainables->mapping(golden.tensor(name + ".encoder_last"));
+      EXPECT_LT(relative_error(found.at("mapped")[row], mapped.to(at::kDouble).mean(0)), kStateTolerance) << name;
+    }
+  }
+}
 
 TEST_P(Parity, EncoderStatesAndLogitsOfEachSampleAloneAndInABatch) {
   const auto batch = pack(golden.samples);
