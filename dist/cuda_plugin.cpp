@@ -28,6 +28,12 @@ std::string pci_bus_id(int device) {
   return id.data();
 }
 
+std::string device_name(int device) {
+  cudaDeviceProp properties{};
+  check_cuda(cudaGetDeviceProperties(&properties, device), "cudaGetDeviceProperties");
+  return properties.name;
+}
+
 void set_device(int device) {
   // LibTorch looks for its CUDA side once, at the first question; asked before this library was loaded it found none.
   if (!at::Context::hasCUDART()) {
@@ -61,8 +67,8 @@ std::shared_ptr<Backend> make_nccl_backend(const std::string& id, int rank, int 
 /// The one symbol that the program looks up (`kCudaPluginEntry`).
 extern "C" const layalign::dist::CudaPlugin* layalign_cuda_plugin() {
   using namespace layalign::dist;
-  static const CudaPlugin table = {CudaPlugin::kVersion, device_count,         pci_bus_id,
-                                   set_device,           peak_allocated_bytes, memory_of,
-                                   checked_nccl_version, make_nccl_id,         make_nccl_backend};
+  static const CudaPlugin table = {CudaPlugin::kVersion, device_count,         pci_bus_id, device_name,
+                                   set_device,           peak_allocated_bytes, memory_of,  checked_nccl_version,
+                                   make_nccl_id,         make_nccl_backend};
   return &table;
 }

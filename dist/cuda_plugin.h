@@ -15,11 +15,12 @@ namespace layalign::dist {
 /// LibTorch would cost 355 MB of memory a rank on machines without a GPU. Program and plug-in come from one build.
 /// Errors: every function may throw `CommError` or `c10::Error`.
 struct CudaPlugin {
-  static constexpr int kVersion = 1;  ///< raised with every change of this table
+  static constexpr int kVersion = 2;  ///< raised with every change of this table
 
   int version;
   int (*device_count)();
   std::string (*pci_bus_id)(int device);
+  std::string (*device_name)(int device);  ///< "NVIDIA H200"
   void (*set_device)(int device);  ///< for this thread; also readies LibTorch's CUDA side
   int64_t (*peak_memory_bytes)(int device);
   DeviceMemory (*device_memory)(int device);

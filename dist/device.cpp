@@ -52,4 +52,8 @@ DeviceMemory device_memory(at::Device device) {
   return {proc_bytes("/proc/meminfo", "MemAvailable"), proc_bytes("/proc/meminfo", "MemTotal")};
 }
 
+std::string device_name(at::Device device) {
+  return device.is_cpu() ? "" : plugin_of(device).device_name(device.index());
+}
+
 }  // namespace layalign::dist

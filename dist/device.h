@@ -3,6 +3,7 @@
 #include <ATen/core/Tensor.h>
 
 #include <cstdint>
+#include <string>
 
 namespace layalign::dist {
 
@@ -18,5 +19,8 @@ struct DeviceMemory {
 
 /// What the device has and what is still free. CPU: the machine's main memory.
 DeviceMemory device_memory(at::Device device);
+
+/// What the driver calls a GPU; empty of a CPU.
+std::string device_name(at::Device device);
 
 }  // namespace layalign::dist

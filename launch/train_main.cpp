@@ -6,6 +6,7 @@
 #include "configs/error.h"
 #include "configs/reader.h"
 #include "dist/process_grid.h"
+#include "dist/tensor_memory.h"
 #include "launch/failure.h"
 #include "launch/signals.h"
 #include "launch/start.h"
@@ -33,6 +34,7 @@ struct Arguments {
   bool dry_run = false;
   bool check_data = false;
   bool help_config = false;
+  bool profile = false;
   std::string resume = kResumeAuto;
   int world = 0;  // of a dry run; 0: the ranks that are there
 };
@@ -56,6 +58,7 @@ class TrainCommand {
   void together(const std::function<void()>& piece) const { launch::together(*process_, piece); }
 
   void train(dist::Watchdog& watchdog, int64_t threads) {
+    dist::count_cpu_tensors();
     grid_ = start_grid(config_, process_, &watchdog);
     together([&] { experiment_ = trainer::prepare_experiment(config_); });
     agree_on(*process_, [&] { return experiment_.agreement(); });
@@ -130,7 +133,8 @@ class TrainCommand {
   void run_stages(int64_t threads) {
     for (const auto& line : trainer::plan_lines(experiment_, grid_, threads)) trainer::log_info(line);
     std::optional<trainer::RunLock> lock;  // goes last: the training may still be writing a checkpoint when it ends
-    trainer::Training training(grid_, experiment_, threads, [&](const auto& piece) { together(piece); });
+    trainer::Training training(grid_, experiment_, threads, arguments_.profile,
+                               [&](const auto& piece) { together(piece); });
     training.load();
     const trainer::RunFolder folder(config_.output, config_.stages);
     together([&] {
@@ -168,6 +172,9 @@ int main(int argc, char** argv) {
   app.add_flag("--dry-run", arguments.dry_run, "prints the resolved config and the plan of the run, and trains nothing");
   app.add_flag("--check-data", arguments.check_data,
                "reads all corpora and benchmarks of the config, prints what is in them and trains nothing");
+  app.add_flag(
+      "--profile", arguments.profile,
+      "counts and times every step and logs, at the end of each stage, its work by part, collectives and phases");
   app.add_option("--resume", arguments.resume,
                  "auto (the default): go on where `output` was left, or begin; never: only begin, in an output that is empty; CHECKPOINT: "
                  "like auto, but begin at that training checkpoint of another run")

@@ -16,6 +16,7 @@
 #include "trainer/frozen_check.h"
 #include "trainer/frozen_models.h"
 #include "trainer/metrics.h"
+#include "trainer/profile.h"
 #include "trainer/progress.h"
 #include "trainer/run_folder.h"
 #include "trainer/train_step.h"
@@ -26,8 +27,10 @@ namespace layalign::trainer {
 /// One run: all stages of a config in order, on one process grid.
 class Training {
  public:
-  /// Keeps references. `threads`: of this rank, stored with the checkpoints.
-  Training(const dist::ProcessGrid& grid, const Experiment& experiment, int64_t threads, Together together);
+  /// Keeps references. `threads`: of this rank, stored with the checkpoints. `profile`: every step is counted and
+  /// timed, and each stage ends with what that says in the log.
+  Training(const dist::ProcessGrid& grid, const Experiment& experiment, int64_t threads, bool profile,
+           Together together);
 
   /// Reads the frozen models, agrees on them, and sets the trainables from model.init or the seed. Writes nothing.
   /// Errors: those of the models and of `Together`.
@@ -57,6 +60,8 @@ class Training {
   void warn_of_missing_lines() const;
   void share(const at::Tensor& target, const at::Tensor& value) const;
   void run_stage(const PreparedStage& stage);
+  /// Whether the metrics of the step that comes have gates, counters and phases.
+  bool is_told(const PreparedStage& stage) const;
   StepMetrics train_step(const PreparedStage& stage);
   /// Those of the trainables, of dynamic ones the biases; none where the run trains none.
   std::vector<float> gates() const;
@@ -102,6 +107,7 @@ class Training {
   const dist::ProcessGrid& grid_;
   const Experiment& experiment_;
   int64_t threads_;
+  std::optional<Profile> profile_;
   Together together_;
   RunFolder folder_;
   FrozenModels models_;
@@ -120,6 +126,7 @@ class Training {
   double best_perplexity_ = std::numeric_limits<double>::infinity();  // of that stage
   double best_accuracy_ = -1;                                         // of that stage, -1 before a benchmark was scored
   double elapsed_before_s_ = 0;  // in the runs that this one resumes
+  bool executed_counted_ = false;  // of a step of that stage in this process
   bool evaluation_due_ = false;  // a run that was stopped has left it to this one
   bool adding_has_ended_ = false;  // the cache took no more states, and that was said
   StepRequests asked_;           // of any rank, in the last step

@@ -67,13 +67,21 @@ TEST_F(Train, WritesWhatItPromises) {
   EXPECT_THAT(outcome.output, HasSubstr("trained weights: " + (output() / "1-only/trainables.safetensors").string()));
   const auto metrics = read_file(output() / "metrics.jsonl");
   EXPECT_EQ(std::count(metrics.begin(), metrics.end(), '\n'), 6);
-  for (const char* key : {"stage", "step", "loss", "grad_norm", "lr", "label_tokens", "tokens_per_s", "samples_per_s", "step_s",
-                          "peak_memory_bytes"}) {
+  for (const char* key : {"stage", "step", "loss", "grad_norm", "lr", "label_tokens", "tokens_per_s", "samples_per_s",
+                          "step_s", "peak_memory_bytes", "phase_s", "counters", "host_syncs"}) {
     EXPECT_THAT(metrics, HasSubstr("\"" + std::string(key) + "\":"));
   }
   for (const char* file : {"config.yaml", "summary.json", "1-only/trainables.safetensors", "1-only/step-00000006/state.json"}) {
     EXPECT_TRUE(fs::exists(output() / file)) << file;
   }
+}
+
+TEST_F(Train, AProfileTellsWhatAStageDid) {
+  const auto outcome = train(1, config() + " --profile");
+  ASSERT_EQ(outcome.code, 0) << outcome.output;
+  EXPECT_THAT(outcome.output, HasSubstr("profile of 6 steps of stage only"));
+  EXPECT_THAT(outcome.output, HasSubstr("llm_backward"));
+  EXPECT_THAT(outcome.output, HasSubstr("host waits 1.0"));
 }
 
 TEST_F(Train, AFinishedRunIsLeftAlone) {
