@@ -36,7 +36,8 @@ struct Arguments {
   bool help_config = false;
   bool profile = false;
   std::string resume = kResumeAuto;
-  int world = 0;  // of a dry run; 0: the ranks that are there
+  std::string gpu;  // of a dry run; empty: this machine
+  int world = 0;    // of a dry run; 0: the ranks that are there
 };
 
 /// The whole of a `layalign-train` command after its command line has been read.
@@ -73,7 +74,14 @@ class TrainCommand {
       check_world(config_, world);
       experiment_ = trainer::prepare_experiment(config_);
     });
-    if (process_->world_rank() == 0) std::cout << trainer::plan_report(experiment_, world) << std::flush;
+    if (process_->world_rank() == 0)
+      std::cout << trainer::plan_report(experiment_, world, planned_machine(world)) << std::flush;
+  }
+
+  /// Of a dry run: the GPU of --gpu, else this machine's CPU.
+  trainer::Machine planned_machine(int world) const {
+    if (arguments_.gpu.empty()) return trainer::cpu_machine(world);
+    return *trainer::gpu_machine(arguments_.gpu, config_.parallel.precision);
   }
 
   /// On the first rank, for all.
@@ -180,6 +188,9 @@ int main(int argc, char** argv) {
                  "like auto, but begin at that training checkpoint of another run")
       ->take_last();
   app.add_option("--world", arguments.world, "number of ranks that a dry run plans for")->take_last()->check(CLI::PositiveNumber);
+  app.add_option("--gpu", arguments.gpu, "GPU that a dry run plans for, one a rank; without it this machine's CPU")
+      ->take_last()
+      ->check(CLI::IsMember({"h200", "h100", "a100", "l40s", "l40"}, CLI::ignore_case));
   app.add_flag("--help-config", arguments.help_config, "prints every key of the config with its meaning and default");
   try {
     app.parse(argc, argv);

@@ -126,6 +126,14 @@ TEST_F(Train, DryRunPrintsThePlanAndWritesNothing) {
   EXPECT_THAT(outcome.output, HasSubstr("4 ranks = 2 tensor parallel x 2 data parallel"));
   EXPECT_THAT(outcome.output, HasSubstr("frozen LLM"));
   EXPECT_THAT(outcome.output, HasSubstr("6 (3 an epoch)"));
+  for (const char* part : {"tokens a micro-batch", "TFLOP", "communication", "in a cache of float32",
+                           "a rank at its peak", "the run on this machine's CPU"}) {
+    EXPECT_THAT(outcome.output, HasSubstr(part));
+  }
+  const auto planned = train(1, config() + " --dry-run --world 8 --gpu h200");
+  EXPECT_EQ(planned.code, 0) << planned.output;
+  EXPECT_THAT(planned.output, HasSubstr("the run on h200"));
+  EXPECT_EQ(train(1, config() + " --dry-run --gpu abacus").code, 2);
   EXPECT_FALSE(fs::exists(output()));
 }
 
