@@ -23,6 +23,12 @@ std::string number_hint(const Node& node) {
   return " (write numbers plainly: 10, 0.5, 1.0e-5)";
 }
 
+// The scalar, where it may be a size or a time: JSON can hold "45s" in quotes only, and a number stays one.
+std::optional<std::string> text_with_unit(const Node& node) {
+  const bool quoted = node.kind == Node::Kind::kQuoted && !looks_typed(node.text);
+  return node.kind == Node::Kind::kPlain || quoted ? std::optional(node.text) : std::nullopt;
+}
+
 /// "first 8", "middle 8" or "last 8".
 std::optional<LayerList> parse_layer_part(const std::string& text) {
   static constexpr std::array<std::pair<std::string_view, LayerList::Kind>, 3> kParts{
@@ -151,15 +157,21 @@ std::string read_value(const Node& node, const Rule& rule, LayerList& value) {
 }
 
 std::string read_value(const Node& node, const Rule& rule, ByteSize& value) {
-  const auto parsed = node.kind == Node::Kind::kPlain ? parse_bytes(node.text) : std::nullopt;
-  if (!parsed || !in_bounds(static_cast<double>(*parsed), rule)) return mismatch(kind_text(value, rule), node);
+  const auto text = text_with_unit(node);
+  const auto parsed = text ? parse_bytes(*text) : std::nullopt;
+  if (!parsed || !in_bounds(static_cast<double>(*parsed), rule)) {
+    return mismatch(kind_text(value, rule), node) + (parsed ? "" : number_hint(node));
+  }
   value.bytes = *parsed;
   return "";
 }
 
 std::string read_value(const Node& node, const Rule& rule, Duration& value) {
-  const auto parsed = node.kind == Node::Kind::kPlain ? parse_duration(node.text) : std::nullopt;
-  if (!parsed || !in_bounds(static_cast<double>(*parsed), rule)) return mismatch(kind_text(value, rule), node);
+  const auto text = text_with_unit(node);
+  const auto parsed = text ? parse_duration(*text) : std::nullopt;
+  if (!parsed || !in_bounds(static_cast<double>(*parsed), rule)) {
+    return mismatch(kind_text(value, rule), node) + (parsed ? "" : number_hint(node));
+  }
   value.seconds = *parsed;
   return "";
 }

@@ -8,9 +8,9 @@
 namespace layalign::dist {
 namespace {
 
-constexpr int kTag = 1;
+constexpr int kHeartbeatTag = 1;
 constexpr int kBytes = static_cast<int>(sizeof(Heartbeat));
-constexpr auto kPollPause = std::chrono::milliseconds(5);
+constexpr auto kHeartbeatPause = std::chrono::milliseconds(5);
 
 }  // namespace
 
@@ -31,7 +31,7 @@ void MpiHeartbeatChannel::send(const Heartbeat& beat) {
   for (Line& line : lines_) {
     if (line.observer == rank_ || !is_sent(line)) continue;
     line.beat = beat;
-    check_mpi(MPI_Isend(&line.beat, kBytes, MPI_BYTE, line.observer, kTag, comm_, &line.request), "MPI_Isend");
+    check_mpi(MPI_Isend(&line.beat, kBytes, MPI_BYTE, line.observer, kHeartbeatTag, comm_, &line.request), "MPI_Isend");
   }
 }
 
@@ -39,10 +39,10 @@ std::vector<Heartbeat> MpiHeartbeatChannel::receive() {
   std::vector<Heartbeat> beats;
   for (;;) {
     int there = 0;
-    check_mpi(MPI_Iprobe(MPI_ANY_SOURCE, kTag, comm_, &there, MPI_STATUS_IGNORE), "MPI_Iprobe");
+    check_mpi(MPI_Iprobe(MPI_ANY_SOURCE, kHeartbeatTag, comm_, &there, MPI_STATUS_IGNORE), "MPI_Iprobe");
     if (there == 0) return beats;
     beats.emplace_back();
-    check_mpi(MPI_Recv(&beats.back(), kBytes, MPI_BYTE, MPI_ANY_SOURCE, kTag, comm_, MPI_STATUS_IGNORE), "MPI_Recv");
+    check_mpi(MPI_Recv(&beats.back(), kBytes, MPI_BYTE, MPI_ANY_SOURCE, kHeartbeatTag, comm_, MPI_STATUS_IGNORE), "MPI_Recv");
   }
 }
 
@@ -52,7 +52,7 @@ bool MpiHeartbeatChannel::flush(double patience_s) {
     bool sent = true;
     for (Line& line : lines_) sent = is_sent(line) && sent;
     if (sent || std::chrono::steady_clock::now() > deadline) return sent;
-    std::this_thread::sleep_for(kPollPause);
+    std::this_thread::sleep_for(kHeartbeatPause);
   }
 }
 

@@ -4,11 +4,10 @@
 #include <c10/cuda/CUDAGuard.h>
 #include <c10/cuda/CUDAStream.h>
 
-#include <chrono>
 #include <cstring>
 #include <exception>
-#include <optional>
 #include <thread>
+#include <utility>
 
 #include "dist/error.h"
 
@@ -19,6 +18,7 @@ using Clock = std::chrono::steady_clock;
 
 constexpr auto kJoinTimeout = std::chrono::seconds(300);  // all ranks enter within moments: the id was just exchanged
 constexpr auto kLeaveTimeout = std::chrono::seconds(10);  // a peer that died never leaves
+constexpr auto kAbortPatience = std::chrono::seconds(1);  // a call takes microseconds, unless it is what hangs
 constexpr auto kPollPause = std::chrono::microseconds(20);
 
 ncclDataType_t nccl_type(const at::Tensor& tensor) {
@@ -45,18 +45,6 @@ std::string nccl_text(ncclResult_t result, ncclComm_t comm) {
   const char* last = ncclGetLastError(comm);
   if (last && *last) text += std::string(" (") + last + ")";
   return text;
-}
-
-// A communicator made with blocking=0 answers ncclInProgress until the call has run its course on the host.
-ncclResult_t poll(ncclComm_t comm, std::optional<Clock::time_point> deadline) {
-  ncclResult_t state = ncclInProgress;
-  while (true) {
-    const ncclResult_t asked = ncclCommGetAsyncError(comm, &state);
-    if (asked != ncclSuccess) return asked;
-    if (state != ncclInProgress) return state;
-    if (deadline && Clock::now() > *deadline) return ncclInProgress;
-    std::this_thread::sleep_for(kPollPause);
-  }
 }
 
 cudaStream_t current_stream(int device) {
@@ -97,7 +85,7 @@ NcclBackend::NcclBackend(const std::string& id, int rank, int size, int device)
   ncclConfig_t config = NCCL_CONFIG_INITIALIZER;
   config.blocking = 0;
   ncclResult_t result = ncclCommInitRankConfig(&comm_, size, unique_id, rank, &config);
-  if (result == ncclInProgress) result = poll(comm_, Clock::now() + kJoinTimeout);
+  if (result == ncclInProgress) result = poll(Clock::now() + kJoinTimeout);
   if (result == ncclSuccess) return;
   const std::string why = result == ncclInProgress ? "not all ranks joined in time" : nccl_text(result, comm_);
   if (comm_) ncclCommAbort(comm_);
@@ -106,7 +94,8 @@ NcclBackend::NcclBackend(const std::string& id, int rank, int size, int device)
 }
 
 void NcclBackend::abort() noexcept {
-  if (!aborted_.exchange(true)) ncclCommAbort(comm_);
+  const std::unique_lock lock(in_use_, kAbortPatience);
+  if (!std::exchange(aborted_, true)) ncclCommAbort(comm_);
 }
 
 NcclBackend::~NcclBackend() {
@@ -115,47 +104,71 @@ NcclBackend::~NcclBackend() {
   const bool failed = std::uncaught_exceptions() > exceptions_at_start_;
   if (!failed) {
     ncclResult_t result = ncclCommFinalize(comm_);
-    if (result == ncclInProgress) result = poll(comm_, Clock::now() + kLeaveTimeout);
+    if (result == ncclInProgress) result = poll(Clock::now() + kLeaveTimeout);
     if (result == ncclSuccess && ncclCommDestroy(comm_) == ncclSuccess) return;
   }
   ncclCommAbort(comm_);
 }
 
+template <typename Use>
+ncclResult_t NcclBackend::use(Use use) const {
+  const std::lock_guard lock(in_use_);
+  if (aborted_) throw CommError("NCCL: the group was aborted, for one of its ranks does not go on");
+  return use(comm_);
+}
+
+// A communicator made with blocking=0 answers ncclInProgress until the call has run its course on the host.
+ncclResult_t NcclBackend::poll(const Deadline& deadline) const {
+  while (true) {
+    ncclResult_t state = ncclInProgress;
+    const ncclResult_t asked = use([&](ncclComm_t comm) { return ncclCommGetAsyncError(comm, &state); });
+    if (asked != ncclSuccess) return asked;
+    if (state != ncclInProgress) return state;
+    if (deadline && Clock::now() > *deadline) return ncclInProgress;
+    std::this_thread::sleep_for(kPollPause);
+  }
+}
+
 void NcclBackend::check(ncclResult_t result, const char* call) const {
-  if (result != ncclSuccess) throw CommError(std::string(call) + " failed: " + nccl_text(result, comm_));
+  if (result == ncclSuccess) return;
+  std::string text;
+  use([&](ncclComm_t comm) {
+    text = nccl_text(result, comm);
+    return result;
+  });
+  throw CommError(std::string(call) + " failed: " + text);
 }
 
 // No deadline: the first call waits on the host until every peer has made it, however late that peer is.
-void NcclBackend::complete(ncclResult_t result, const char* call) const {
-  if (result == ncclInProgress) result = poll(comm_, std::nullopt);
+template <typename Use>
+void NcclBackend::run(const char* call, Use queue) const {
+  check(poll(std::nullopt), "an earlier NCCL call");
+  const c10::cuda::CUDAGuard guard(static_cast<c10::DeviceIndex>(device_));
+  ncclResult_t result = use([&](ncclComm_t comm) { return queue(comm, current_stream(device_)); });
+  if (result == ncclInProgress) result = poll(std::nullopt);
   check(result, call);
 }
 
 void NcclBackend::all_reduce(at::Tensor& tensor, Reduce op) {
-  check(poll(comm_, std::nullopt), "an earlier NCCL call");
-  const c10::cuda::CUDAGuard guard(static_cast<c10::DeviceIndex>(device_));
-  const ncclRedOp_t nccl_op = op == Reduce::kSum ? ncclSum : ncclMax;
-  const auto count = static_cast<size_t>(tensor.numel());
-  complete(ncclAllReduce(tensor.data_ptr(), tensor.data_ptr(), count, nccl_type(tensor), nccl_op, comm_,
-                         current_stream(device_)),
-           "ncclAllReduce");
+  run("ncclAllReduce", [&](ncclComm_t comm, cudaStream_t stream) {
+    const auto count = static_cast<size_t>(tensor.numel());
+    return ncclAllReduce(tensor.data_ptr(), tensor.data_ptr(), count, nccl_type(tensor),
+                         op == Reduce::kSum ? ncclSum : ncclMax, comm, stream);
+  });
 }
 
 void NcclBackend::all_gather(const at::Tensor& local, at::Tensor& out) {
-  check(poll(comm_, std::nullopt), "an earlier NCCL call");
-  const c10::cuda::CUDAGuard guard(static_cast<c10::DeviceIndex>(device_));
-  const auto count = static_cast<size_t>(local.numel());
-  complete(ncclAllGather(local.data_ptr(), out.data_ptr(), count, nccl_type(local), comm_, current_stream(device_)),
-           "ncclAllGather");
+  run("ncclAllGather", [&](ncclComm_t comm, cudaStream_t stream) {
+    const auto count = static_cast<size_t>(local.numel());
+    return ncclAllGather(local.data_ptr(), out.data_ptr(), count, nccl_type(local), comm, stream);
+  });
 }
 
 void NcclBackend::broadcast(at::Tensor& tensor, int root) {
-  check(poll(comm_, std::nullopt), "an earlier NCCL call");
-  const c10::cuda::CUDAGuard guard(static_cast<c10::DeviceIndex>(device_));
-  const auto count = static_cast<size_t>(tensor.numel());
-  complete(ncclBroadcast(tensor.data_ptr(), tensor.data_ptr(), count, nccl_type(tensor), root, comm_,
-                         current_stream(device_)),
-           "ncclBroadcast");
+  run("ncclBroadcast", [&](ncclComm_t comm, cudaStream_t stream) {
+    const auto count = static_cast<size_t>(tensor.numel());
+    return ncclBroadcast(tensor.data_ptr(), tensor.data_ptr(), count, nccl_type(tensor), root, comm, stream);
+  });
 }
 
 }  // namespace layalign::dist

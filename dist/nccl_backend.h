@@ -2,7 +2,9 @@
 
 #include <nccl.h>
 
-#include <atomic>
+#include <chrono>
+#include <mutex>
+#include <optional>
 #include <string>
 
 #include "dist/backend.h"
@@ -17,6 +19,7 @@ std::string make_nccl_id();
 
 /// Tensors over NCCL, on LibTorch's current CUDA stream: calls return when the work is queued, not when it is done.
 /// Errors: `CommError` with NCCL's text; a failure of earlier, queued work is reported by the next call.
+/// Threads: one, but for `abort`, after which every call of that thread, also one that waits, is a `CommError`.
 class NcclBackend final : public Backend {
  public:
   /// Joins the group; all its ranks construct it together, each with a GPU of its own. Errors: `CommError` after
@@ -33,13 +36,20 @@ class NcclBackend final : public Backend {
   void abort() noexcept override;
 
  private:
-  void check(ncclResult_t result, const char* call) const;
-  void complete(ncclResult_t result, const char* call) const;
+  using Deadline = std::optional<std::chrono::steady_clock::time_point>;
 
+  template <typename Use>
+  ncclResult_t use(Use use) const;
+  ncclResult_t poll(const Deadline& deadline) const;
+  void check(ncclResult_t result, const char* call) const;
+  template <typename Use>
+  void run(const char* call, Use use) const;
+
+  mutable std::timed_mutex in_use_;  // of comm_ and aborted_: an abort frees what a call uses
   ncclComm_t comm_ = nullptr;
   int device_;
   int exceptions_at_start_;
-  std::atomic<bool> aborted_ = false;
+  bool aborted_ = false;
 };
 
 }  // namespace layalign::dist

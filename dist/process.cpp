@@ -4,12 +4,14 @@
 #include <unistd.h>
 
 #include <atomic>
+#include <chrono>
 #include <climits>
 #include <cstdint>
 #include <cstdio>
 #include <cstdlib>
 #include <exception>
 #include <numeric>
+#include <thread>
 
 #include "dist/error.h"
 #include "dist/mpi_backend.h"
@@ -164,6 +166,19 @@ void Process::barrier() const {
   if (!mpi_) return;
   const auto scope = begin_collective("barrier");
   check_mpi(MPI_Barrier(mpi_->control), "MPI_Barrier");
+}
+
+void Process::barrier(const std::function<void()>& meanwhile) const {
+  if (!mpi_) return;
+  const auto scope = begin_collective("barrier");
+  MPI_Request request = MPI_REQUEST_NULL;
+  check_mpi(MPI_Ibarrier(mpi_->control, &request), "MPI_Ibarrier");
+  for (int all_here = 0;;) {
+    check_mpi(MPI_Test(&request, &all_here, MPI_STATUS_IGNORE), "MPI_Test");
+    if (all_here != 0) return;
+    meanwhile();
+    std::this_thread::sleep_for(std::chrono::milliseconds(20));
+  }
 }
 
 std::shared_ptr<Backend> Process::make_mpi_backend(int color) {

@@ -65,6 +65,9 @@ class Process {
   /// Returns when all ranks have called it.
   void barrier() const;
 
+  /// The same, with something to look after: calls `meanwhile` every few hundredths of a second until the others are there.
+  void barrier(const std::function<void()>& meanwhile) const;
+
   /// The MPI transport of the ranks that pass the same `color`, in the order of their world ranks.
   std::shared_ptr<Backend> make_mpi_backend(int color);
 

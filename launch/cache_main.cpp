@@ -82,8 +82,8 @@ class BuildCommand {
     together([&] {
       if (grid.world_rank == 0) cache->remove_passed_over();
     });
+    together([&] { trainer::check_space(plan, folder_); });  // before any rank writes
     together([&] {
-      trainer::check_space(plan, folder_);
       if (grid.world_rank == 0 && !is_there) data::ActivationCache::create(folder_, form);
     });
     trainer::CacheBuildTimes times;
@@ -110,6 +110,7 @@ class BuildCommand {
       problem = std::current_exception();
       if (grid.world_size > 1) trainer::log_error(std::string(error.what()) + " (the other ranks finish their shards)");
     }
+    process_->barrier([&] { trainer::tell_if_asked_to_stop(stop); });  // the others may have hours to go
     stop.close(*process_);
     if (problem) std::rethrow_exception(problem);
     return times;

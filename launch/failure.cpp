@@ -2,6 +2,7 @@
 
 #include <c10/util/Exception.h>
 
+#include <filesystem>
 #include <iostream>
 #include <map>
 #include <new>
@@ -12,9 +13,11 @@
 #include "configs/error.h"
 #include "data/error.h"
 #include "dist/error.h"
+#include "dist/leftovers.h"
 #include "launch/file_fault.h"
 #include "model/error.h"
 #include "trainer/error.h"
+#include "trainer/format.h"
 #include "trainer/log.h"
 #include "trainer/stop.h"
 
@@ -26,6 +29,18 @@ std::string rank_list(const std::vector<size_t>& ranks) {
   std::string text = "rank ";
   for (size_t i = 0; i < ranks.size(); ++i) text += (i ? ", " : "") + std::to_string(ranks[i]);
   return text;
+}
+
+// A job whose mpirun was killed keeps memory of its nodes. One rank a node looks for it.
+void remove_leftovers(const dist::Process& process) {
+  std::error_code without_folder;
+  const auto temporary = std::filesystem::temp_directory_path(without_folder);
+  if (process.world_size() == 1 || process.local_rank() != 0 || without_folder) return;
+  const auto swept = dist::sweep_dead_jobs(temporary, "/dev/shm", process.host());
+  if (swept.jobs == 0) return;
+  trainer::log_info(
+      trainer::format("removed what OpenMPI had left of %d killed mpirun: %.1f MiB of shared memory on %s", swept.jobs,
+                      static_cast<double>(swept.bytes) / (1 << 20), process.host().c_str()));
 }
 
 }  // namespace
@@ -97,6 +112,7 @@ int run_program(const std::function<void(std::shared_ptr<dist::Process>)>& body)
     process = std::make_shared<dist::Process>();
     trainer::set_up_log("", process->world_rank() == 0);
     inject_file_fault();
+    remove_leftovers(*process);
     body(process);
     process->finalize();
     return kDone;

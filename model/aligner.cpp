@@ -1,11 +1,13 @@
 #include "model/aligner.h"
 
+#include "model/linear.h"
+
 namespace layalign::model {
 namespace {
 
 /// A float32 master used in products of the compute type; its gradient comes back, and is summed, in float32.
-at::Tensor linear(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias) {
-  return at::linear(x, weight.to(x.scalar_type()), bias.to(x.scalar_type()));
+at::Tensor master_linear(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias) {
+  return apply_linear(x, weight.to(x.scalar_type()), bias.to(x.scalar_type()));
 }
 
 std::vector<at::Tensor> defined(std::initializer_list<at::Tensor> tensors) {
@@ -26,14 +28,14 @@ void replace(std::initializer_list<at::Tensor*> members, const at::Tensor* next)
 }  // namespace
 
 at::Tensor Mapping::operator()(const at::Tensor& last_SD) const {
-  const auto first = linear(last_SD, linear1_weight, linear1_bias);
-  return linear2_weight.defined() ? linear(at::relu(first), linear2_weight, linear2_bias) : first;
+  const auto first = master_linear(last_SD, linear1_weight, linear1_bias);
+  return linear2_weight.defined() ? master_linear(at::relu(first), linear2_weight, linear2_bias) : first;
 }
 
 std::pair<at::Tensor, at::Tensor> LayerWiseAligner::states(const at::Tensor& states_ESD, int64_t index) const {
   const auto project = [&](const at::Tensor& mixed) {
-    const auto states = linear(mixed, fc2_weight, fc2_bias);
-    return fc3_weight.defined() ? linear(at::relu(states), fc3_weight, fc3_bias) : states;
+    const auto states = master_linear(mixed, fc2_weight, fc2_bias);
+    return fc3_weight.defined() ? master_linear(at::relu(states), fc3_weight, fc3_bias) : states;
   };
   if (!fc1_weight.defined()) {
     const auto states_SD = project(states_ESD.mean(0));

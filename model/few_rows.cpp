@@ -1,10 +1,11 @@
 #include "model/few_rows.h"
 
 #include <ATen/Parallel.h>
-#include <c10/core/GradMode.h>
+#include <c10/core/InferenceMode.h>
 
 #include <algorithm>
 
+#include "model/linear.h"
 #include "model/row_kernels.h"
 #include "model/work_counter.h"
 
@@ -25,9 +26,9 @@ const RowKernels& fastest_kernels() {
   return baseline::kRowKernels;
 }
 
+// Not without gradient alone: a layer that backward computes again runs once without and once with, and its bits must not differ.
 bool is_plain(const at::Tensor& x) {
-  const bool wants_gradient = c10::GradMode::is_enabled() && x.requires_grad();
-  return !wants_gradient && x.device().is_cpu() && x.scalar_type() == at::kFloat;
+  return c10::InferenceMode::is_enabled() && x.device().is_cpu() && x.scalar_type() == at::kFloat;
 }
 
 int64_t grain(int64_t multiplications_each) { return std::max<int64_t>(1, kGrain / multiplications_each); }
@@ -36,7 +37,7 @@ int64_t grain(int64_t multiplications_each) { return std::max<int64_t>(1, kGrain
 
 at::Tensor frozen_linear(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias) {
   const bool few_rows = x.numel() > 0 && x.numel() <= kFewRows * x.size(-1);
-  if (!few_rows || !is_plain(x) || !is_plain(weight) || !weight.is_contiguous()) return at::linear(x, weight, bias);
+  if (!few_rows || !is_plain(x) || !is_plain(weight) || !weight.is_contiguous()) return apply_linear(x, weight, bias);
   const int64_t K = weight.size(1), N = weight.size(0);
   TORCH_CHECK(x.size(-1) == K, "a product of rows of ", x.size(-1), " with a weight of [", N, ", ", K, "]");
   const auto rows = x.contiguous();

@@ -6,8 +6,8 @@
 
 namespace layalign::model {
 
-// Generation works on a few rows: one token of each sequence. Memory is then the limit, and on a CPU, in float32 and without a
-// gradient, kernels of our own read weights, keys and values once (row_kernels.h); elsewhere these are ATen's operators.
+// Generation works on a few rows: one token of each sequence. Memory is then the limit, and on a CPU, in float32 and in inference
+// mode, kernels of our own read weights, keys and values once (row_kernels.h); elsewhere these are LibTorch's operators.
 
 /// x W^T + bias for a frozen weight; x [.., K], weight [N, K], bias [N] or undefined -> [.., N]. Any number of rows. No collective.
 at::Tensor frozen_linear(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias = {});

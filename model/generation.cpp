@@ -1,6 +1,6 @@
 #include "model/generation.h"
 
-#include <ATen/core/grad_mode.h>
+#include <c10/core/InferenceMode.h>
 
 #include <algorithm>
 
@@ -49,7 +49,7 @@ class Generator::Session {
         sources_(make_cache(llm_, count_adapted(fusion_rows_), options.batch, generator.device_)) {}
 
   void run() {
-    at::NoGradGuard no_grad;
+    c10::InferenceMode inference;
     while (next_ < indices_.size() || !sequences_.empty()) {
       const auto free = options_.batch - static_cast<int64_t>(sequences_.size());
       // Reading a prompt costs a pass over all weights: a few wait for one another.

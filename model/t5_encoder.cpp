@@ -7,6 +7,7 @@
 
 #include "model/attention.h"
 #include "model/hidden_states.h"
+#include "model/linear.h"
 #include "model/rms_norm.h"
 #include "model/weights.h"
 
@@ -91,19 +92,19 @@ at::Tensor T5Encoder::position_bias(int64_t longest) const {
 
 at::Tensor T5Encoder::block(const Block& b, const at::Tensor& x_SD, const std::vector<int64_t>& offsets,
                             const at::Tensor& bias_HSS) const {
-  const auto qkv = at::linear(rms_norm(x_SD, b.attention_norm, config_.norm_eps), b.qkv)
+  const auto qkv = apply_linear(rms_norm(x_SD, b.attention_norm, config_.norm_eps), b.qkv)
                        .view({x_SD.size(0), 3, config_.heads, config_.head_dim});
   const auto heads = packed_attention(qkv.select(1, 0), qkv.select(1, 1), qkv.select(1, 2), offsets, offsets,
                                       /*causal=*/false, /*scale=*/1.0, bias_HSS);
-  const auto middle_SD = x_SD + at::linear(heads, b.o);
-  auto hidden = at::linear(rms_norm(middle_SD, b.feed_forward_norm, config_.norm_eps), b.wi);
+  const auto middle_SD = x_SD + apply_linear(heads, b.o);
+  auto hidden = apply_linear(rms_norm(middle_SD, b.feed_forward_norm, config_.norm_eps), b.wi);
   if (config_.gated) {
     const auto halves = hidden.chunk(2, -1);
     hidden = activate(halves[0], config_.activation) * halves[1];
   } else {
     hidden = activate(hidden, config_.activation);
   }
-  return middle_SD + at::linear(hidden, b.wo);
+  return middle_SD + apply_linear(hidden, b.wo);
 }
 
 EncoderStates T5Encoder::encode(const at::Tensor& ids_S, const std::vector<int64_t>& offsets,

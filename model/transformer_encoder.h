@@ -9,6 +9,7 @@
 
 #include "model/activation.h"
 #include "model/encoder.h"
+#include "model/linear.h"
 #include "model/weights.h"
 
 namespace layalign::model {
@@ -16,7 +17,7 @@ namespace layalign::model {
 /// y = x W^T + b.
 struct Linear {
   at::Tensor weight, bias;  ///< [out, in], [out]
-  at::Tensor operator()(const at::Tensor& x) const { return at::linear(x, weight, bias); }
+  at::Tensor operator()(const at::Tensor& x) const { return apply_linear(x, weight, bias); }
 };
 
 /// y = (x - mean) / sqrt(variance + eps) * weight + bias, over the last dimension.

@@ -5,6 +5,7 @@
 #include <limits>
 
 #include "model/few_rows.h"
+#include "model/linear.h"
 
 namespace layalign::model {
 namespace {
@@ -51,7 +52,7 @@ at::Tensor chunk_losses(at::Tensor& logits, const OwnedRows& owned, const dist::
 /// a probability would be added to one as large as a weight, and lose their digits.
 at::Tensor chunk_gradient(const at::Tensor& softmax, const OwnedRows& owned, const at::Tensor& weight_VlD) {
   const auto label_rows = weight_VlD.index_select(0, owned.rows).masked_fill_(owned.other.unsqueeze(1), 0);
-  return at::mm(softmax.to(weight_VlD.scalar_type()), weight_VlD).sub_(label_rows);
+  return product(softmax.to(weight_VlD.scalar_type()), weight_VlD).sub_(label_rows);
 }
 
 struct CrossEntropy : torch::autograd::Function<CrossEntropy> {

@@ -59,6 +59,10 @@ const std::unordered_map<std::string_view, Rule>& rules() {
       {"aten::addmm", [](const at::RecordFunction& call) { return product(call, 1); }},
       {"aten::_addmm_activation", [](const at::RecordFunction& call) { return product(call, 1); }},
       {"aten::baddbmm", [](const at::RecordFunction& call) { return product(call, 1); }},
+      {"mkldnn::_linear_pointwise",  // x [.., K], weight [N, K]
+       [](const at::RecordFunction& call) {
+         return 2 * call.inputs()[0].toTensor().numel() * call.inputs()[1].toTensor().size(0);
+       }},
       {"aten::mv", [](const at::RecordFunction& call) { return 2 * call.inputs()[0].toTensor().numel(); }},
       {"aten::_scaled_dot_product_flash_attention_for_cpu",
        [](const at::RecordFunction& call) { return attention(call, 0, 4); }},

@@ -8,6 +8,7 @@
 
 #include "dist/device.h"
 #include "model/clock.h"
+#include "model/linear.h"
 #include "trainer/gpu_specs.h"
 #include "trainer/train_step.h"
 #include "trainer/trainables_file.h"
@@ -168,12 +169,11 @@ Machine cpu_machine(int ranks) {
   at::NoGradGuard no_grad;
   constexpr int64_t kSide = 768;
   const auto a = at::ones({kSide, kSide}), b = at::ones({kSide, kSide});
-  auto c = at::empty({kSide, kSide});
   const auto from = at::ones({int64_t{16} << 20});
   auto to = at::empty_like(from);
   Machine machine;
   machine.name = "this machine's CPU";
-  machine.flops = 2.0 * kSide * kSide * kSide / fastest_s([&] { at::mm_out(c, a, b); });
+  machine.flops = 2.0 * kSide * kSide * kSide / fastest_s([&] { model::apply_linear(a, b); });
   machine.memory_bytes_per_s = 2.0 * static_cast<double>(from.nbytes()) / fastest_s([&] { to.copy_(from); });
   machine.memory_bytes = static_cast<double>(dist::device_memory(at::kCPU).total_bytes) / ranks;
   machine.bus_bytes_per_s = machine.memory_bytes_per_s / 4;  // through shared memory: written and read twice

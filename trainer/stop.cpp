@@ -45,8 +45,12 @@ void leave_if_any_is_asked_to_stop(const dist::Process* process) {
   if (const auto signal = agreed_reason(asked_to_stop(), process); !signal.empty()) leave(signal);
 }
 
-void leave_if_asked_to_stop(dist::Notice& notice) {
+void tell_if_asked_to_stop(dist::Notice& notice) {
   if (const std::string mine = asked_to_stop(); !mine.empty()) notice.give(mine);
+}
+
+void leave_if_asked_to_stop(dist::Notice& notice) {
+  tell_if_asked_to_stop(notice);
   if (const std::string signal = notice.heard(); !signal.empty()) leave(signal);
 }
 

@@ -30,6 +30,9 @@ std::string agreed_reason(const std::string& mine, const dist::Process* process)
 /// Errors: StoppedError on all ranks, where any was asked.
 void leave_if_any_is_asked_to_stop(const dist::Process* process);
 
+/// For a rank that has nothing more to do and only waits: tells all ranks where this process was asked.
+void tell_if_asked_to_stop(dist::Notice& notice);
+
 /// For work in which the ranks have no step in common: tells all ranks where this process was asked. Errors: StoppedError, where any was.
 void leave_if_asked_to_stop(dist::Notice& notice);
 

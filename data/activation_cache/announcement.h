@@ -38,7 +38,7 @@ struct Announcement {
   std::vector<std::exception_ptr> problems;  ///< why a text could not be read; null: it could
   int64_t unread = 0;                 ///< texts that are waiting or being read
   int64_t untaken = 0;
-  int64_t bytes = 0;     ///< of rows_PSR
+  int64_t bytes = 0;     ///< that rows_PSR counts for in the memory limit
   bool started = false;  ///< rows_PSR is there
   bool urgent = false;   ///< somebody waits for it: no memory limit
   at::Tensor rows_PSR;

@@ -3,6 +3,7 @@
 #include <sys/mman.h>
 
 #include <algorithm>
+#include <bit>
 #include <cstdint>
 #include <mutex>
 #include <utility>
@@ -62,6 +63,10 @@ struct BlockMemory::Pool {
 
 BlockMemory::BlockMemory(int64_t keep_bytes, bool pinned) : pool_(std::make_shared<Pool>()), pinned_(pinned) {
   pool_->keep_bytes = keep_bytes;
+}
+
+int64_t BlockMemory::counted_bytes(int64_t bytes) const {
+  return pinned_ ? static_cast<int64_t>(std::bit_ceil(static_cast<uint64_t>(bytes))) : bytes;
 }
 
 at::Tensor BlockMemory::rows_PSR(int64_t planes, int64_t tokens, int64_t row_bytes) const {

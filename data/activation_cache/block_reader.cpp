@@ -149,7 +149,7 @@ struct BlockReader::Impl {
 
   void announce(std::span<const CachedText> texts) {
     auto announcement = std::make_shared<Announcement>(texts);
-    announcement->bytes = announcement->tokens() * token_bytes();
+    announcement->bytes = memory.counted_bytes(announcement->tokens() * token_bytes());
     for (size_t i = 0; i < texts.size(); ++i) announced[key_of(texts[i])].push_back({announcement, i});
     queue.push_back(std::move(announcement));
   }
@@ -159,7 +159,7 @@ struct BlockReader::Impl {
     const auto bytes_of = [&](const CachedText& text) { return text.tokens() * token_bytes(); };
     int64_t all_bytes = 0;
     for (const CachedText& text : texts) all_bytes += bytes_of(text);
-    const int64_t part_bytes = all_bytes <= limit_bytes ? all_bytes : limit_bytes / 4;
+    const int64_t part_bytes = memory.counted_bytes(all_bytes) <= limit_bytes ? all_bytes : limit_bytes / 4;
     const Lock lock(mutex);
     while (!texts.empty()) {
       size_t count = 1;
@@ -230,7 +230,7 @@ struct BlockReader::Impl {
     std::vector<std::pair<size_t, Slot>> elsewhere;  // texts of the batch that are read into another announcement
     if (!batch) {
       batch = std::make_shared<Announcement>(texts);
-      batch->bytes = batch->tokens() * token_bytes();
+      batch->bytes = memory.counted_bytes(batch->tokens() * token_bytes());
       gather(*batch, elsewhere);
       queue.push_back(batch);
     }

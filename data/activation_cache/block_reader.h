@@ -30,7 +30,14 @@ struct BlockReaderOptions {
 };
 
 /// Reads blocks ahead in threads of its own: one announcement after the other, each in the order of the files; a wait
-/// happens only where reading is slower than the steps. Threads: `expect`, `take` and `forget` from one thread.
+/// happens only where reading is slower than the steps.
+///
+/// Why not in the order of the files over all announcements: the next batch would be there only when nearly all are. Where reading is
+/// the slower side, the next batch is what is waited for; where it is the faster side, all is read but the announcement that the last
+/// `take` has made room for, and there is nothing to order. What could be gained is little: a text's block lies together, megabytes of a
+/// large encoder, beside which a seek costs little even on a turning disk.
+///
+/// Threads: `expect`, `take` and `forget` from one thread.
 class BlockReader {
  public:
   /// Keeps a reference. `planes`: which of the cache's planes are read, in the order of the result.

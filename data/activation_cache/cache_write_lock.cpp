@@ -1,5 +1,5 @@
-#include <fcntl.h>
 #include <sys/file.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <array>
@@ -10,6 +10,7 @@
 #include "checkpoints_tools/error.h"
 #include "data/activation_cache/activation_cache.h"
 #include "data/activation_cache/folder_lock.h"
+#include "data/activation_cache/lock_file.h"
 #include "data/error.h"
 
 namespace layalign::data {
@@ -28,6 +29,21 @@ std::string this_process() {
                                    "; check the folder and its permissions");
 }
 
+/// The lock file cannot be opened for writing.
+[[noreturn]] void refuse_lock(const fs::path& path, int error) {
+  std::string message = path.string() + ": cannot be opened for writing: " + std::generic_category().message(error);
+  struct stat file {};
+  const bool is_of_another = ::stat(path.c_str(), &file) == 0 && file.st_uid != ::geteuid();
+  if (is_of_another && ::access(path.parent_path().c_str(), W_OK) == 0) {
+    message += "; it belongs to user " + std::to_string(file.st_uid) +
+               ", who can let others write this cache (chmod a+rw " + path.string() + "); or give another cache.path";
+  } else {
+    message += "; who builds a cache or adds to it must be allowed to write into its folder: give another cache.path, or train "
+               "with cache.mode: read";
+  }
+  throw checkpoints_tools::IoError(message);
+}
+
 }  // namespace
 
 FolderLock lock_folder(const fs::path& folder) {
@@ -36,8 +52,8 @@ FolderLock lock_folder(const fs::path& folder) {
   if (error) fail(folder, "create the folder", error.value());
   const fs::path path = folder / ".lock";
   FolderLock lock;
-  lock.descriptor = ::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0666);
-  if (lock.descriptor < 0) fail(path, "open", errno);
+  lock.descriptor = open_lock_file(path);
+  if (lock.descriptor < 0) refuse_lock(path, errno);
   const std::string me = this_process();
   if (::flock(lock.descriptor, LOCK_EX | LOCK_NB) == 0) {
     // For the messages of others; that it cannot be written does not matter to the lock.

@@ -6,6 +6,8 @@
 
 #include <cerrno>
 
+#include "data/activation_cache/lock_file.h"
+
 namespace layalign::data {
 namespace {
 
@@ -17,7 +19,7 @@ constexpr const char* kFile = ".publication";
 Publication::Publication(const std::filesystem::path& folder, Purpose purpose) {
   const auto path = folder / kFile;
   const bool writes = purpose == Purpose::kGiveName;
-  descriptor_ = ::open(path.c_str(), (writes ? O_RDWR | O_CREAT : O_RDONLY) | O_CLOEXEC, 0666);
+  descriptor_ = writes ? open_lock_file(path) : ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
   // Made by another user it can only be read; on a local disk that is enough to lock it.
   if (descriptor_ < 0 && errno == EACCES) descriptor_ = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
   while (descriptor_ >= 0 && ::flock(descriptor_, writes ? LOCK_EX : LOCK_SH) != 0 && errno == EINTR) {

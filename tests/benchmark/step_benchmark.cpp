@@ -1,5 +1,6 @@
 // Optimiser steps over given batches, with the options and the output of peer_bench.py, its peer. Under mpirun all ranks are one
 // tensor-parallel group.
+#include <ATen/Context.h>
 #include <ATen/Parallel.h>
 #include <ATen/core/grad_mode.h>
 
@@ -22,6 +23,7 @@ namespace {
 struct Options {
   std::string encoder, llm, batches, init, device = "cpu", dtype = "float32", recompute = "none";
   int64_t threads = 2;
+  bool one_dnn = true;
   int64_t micro_batch = 0;  ///< 0: a batch at once, as the peer does
 };
 
@@ -35,6 +37,7 @@ Options parse(int argc, char** argv) {
   app.add_option("--threads", options.threads, "of each rank");
   app.add_option("--device", options.device)->check(CLI::IsMember({"cpu", "cuda"}));
   app.add_option("--dtype", options.dtype, "of the frozen models")->check(CLI::IsMember({"float32", "bfloat16"}));
+  app.add_flag("!--without-onednn", options.one_dnn, "products of float32 by MKL on every CPU");
   app.add_option("--micro-batch", options.micro_batch, "samples at once; 0: the whole batch");
   app.add_option("--recompute", options.recompute)->check(CLI::IsMember({"none", "full"}));
   try {
@@ -101,6 +104,7 @@ int run(const Options& options) {
   if (batches.size() < 2) throw std::runtime_error(options.batches + ": needs two batches or more: the first one warms up");
   const auto process = std::make_shared<dist::Process>();
   at::set_num_threads(static_cast<int>(options.threads));
+  at::globalContext().setUserEnabledMkldnn(options.one_dnn);
   const auto grid = dist::make_grid(process, process->world_size(), options.device, "auto");
   const System system(options, grid);
   const configs::OptimizerConfig optimizer;  // its defaults are those of the peer

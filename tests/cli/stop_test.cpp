@@ -233,6 +233,20 @@ TEST_F(StoppingMiniature, OneRankThatIsAskedToStopEndsTheBuildOfAll) {
   EXPECT_EQ(run_program("layalign-cache", 2, "build " + config).code, 0);
 }
 
+TEST_F(StoppingMiniature, ARankThatHasBuiltItsShareAndOnlyWaitsIsHeard) {
+  const auto cache = folder.path("cache").string();
+  // Three shards of 43 MB: the first rank has two of them, so the second waits when two are there.
+  const auto build = "build " + config + " --set cache.shard_bytes=43MiB --set cache.layers=[0] --set model.encoder_layers=[0]";
+  const auto stopped = struck("layalign-cache", 2, build, "[ $(ls " + cache + "/shard-*.json 2>/dev/null | wc -l) -ge 2 ]",
+                              "for rank in $(pgrep -P $run -x layalign-cache); do "
+                              "grep -qz ^OMPI_COMM_WORLD_RANK=1$ /proc/$rank/environ && kill -TERM $rank; done");
+  EXPECT_EQ(stopped.code, kSaved) << stopped.output;
+  EXPECT_THAT(stopped.output, HasSubstr("rank 0: stopped by SIGTERM")) << "the one that had work left";
+  const auto resumed = run_program("layalign-cache", 2, build);
+  EXPECT_EQ(resumed.code, 0) << resumed.output;
+  EXPECT_EQ(run_program("layalign-cache", 1, "verify " + cache).code, 0);
+}
+
 TEST_F(Stopping, TasksOfSlurmThatDoNotKnowOfEachOtherAreRefused) {
   auto command = program_command("layalign-train", 1, arguments("alone"));
   command.insert(command.find("&& ") + 3, "SLURM_NTASKS=4 SLURM_STEP_NUM_TASKS=4 ");

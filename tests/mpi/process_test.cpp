@@ -72,6 +72,19 @@ TEST(Process, ends_notices_that_nobody_has_heard) {
   EXPECT_EQ(notice->heard(), std::string(63, 'x'));
 }
 
+TEST(Process, looks_after_something_while_it_waits_for_the_others) {
+  const auto process = test_process();
+  const auto notice = process->make_notice();
+  const bool alone = process->world_size() == 1, works = process->world_rank() == process->world_size() - 1;
+  // The last rank works until one that waits says something.
+  while (works && !alone && notice->heard().empty()) std::this_thread::yield();
+  process->barrier([&] { notice->give("SIGTERM"); });
+  notice->close(*process);
+  if (!alone) {
+    EXPECT_EQ(notice->heard(), "SIGTERM");
+  }
+}
+
 TEST(Process, carries_messages_between_any_two_ranks) {
   const auto process = test_process();
   const auto mailbox = process->make_mailbox();

@@ -1,7 +1,6 @@
 #!/usr/bin/env bash
-# The Slurm scripts on a real Slurm of one node, set up in a temporary folder and taken down again. Needs root, slurm-wlm and munge:
-#   apt-get install -y --no-install-recommends slurm-wlm munge && tests/slurm/run.sh [BUILD]
-# About six minutes, most of which a requeued job waits. Not part of the ctest run.
+# The Slurm scripts on a real Slurm of one node, set up in a temporary folder and taken down again; two minutes. Needs root; slurm-wlm
+# and munge are installed where they are missing. tests/slurm/run.sh [BUILD]
 #
 #   srun:   a job of two tasks is signalled before its time is up, saves itself, is queued again, goes on, and ends with the bits of
 #           an uninterrupted run
@@ -14,9 +13,13 @@ root=$PWD build=$(realpath "${1:-build}")
 export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1 OMPI_MCA_rmaps_base_oversubscribe=1
 export OMPI_MCA_btl_vader_single_copy_mechanism=none OMPI_MCA_mpi_yield_when_idle=1
 
+export PATH=$PATH:/usr/sbin
 for program in slurmctld slurmd munged sbatch; do
-  PATH=$PATH:/usr/sbin command -v $program >/dev/null || { echo "missing $program: apt-get install -y --no-install-recommends slurm-wlm munge" >&2; exit 2; }
+  command -v $program >/dev/null && continue
+  install=(apt-get install -y --no-install-recommends slurm-wlm munge)
+  "${install[@]}" >/dev/null || { apt-get update >/dev/null && "${install[@]}" >/dev/null; } || { echo "missing $program: ${install[*]}" >&2; exit 2; }
 done
+# A requeued job is held back for cred_expire seconds, by default two minutes.
 work=$(mktemp -d) host=$(hostname -s)
 stop() {
   for file in "$work"/slurmctld.pid "$work"/slurmd.pid; do [[ -s $file ]] && kill "$(<"$file")" 2>/dev/null || true; done
@@ -30,6 +33,7 @@ cat >"$work/slurm.conf" <<CONF
 ClusterName=test
 SlurmctldHost=$host(127.0.0.1)
 AuthType=auth/munge
+AuthInfo=cred_expire=5
 CredType=cred/munge
 SlurmUser=root
 SlurmdUser=root
@@ -60,7 +64,7 @@ if ! munge -n 2>/dev/null | unmunge >/dev/null 2>&1; then
   munge=$!
   sleep 1
 fi
-export SLURM_CONF=$work/slurm.conf PATH=$PATH:/usr/sbin
+export SLURM_CONF=$work/slurm.conf
 slurmctld -c
 sleep 2
 slurmd -N "$host"
@@ -125,7 +129,7 @@ wait_for 120 is_gone "$array"
 for i in 1 2 3; do is_finished "array-$i"; done
 echo 'array: 3 of 3 done'
 
-wait_for 240 is_finished srun  # Slurm holds a requeued job back for two minutes
+wait_for 240 is_finished srun
 wait_for 240 is_finished mpirun
 expect_same srun
 expect_same mpirun

@@ -1,4 +1,4 @@
-"""D3: what killed jobs leave in shared memory and in the folder of temporary files, and whether it hurts the next job.
+"""D3: what killed jobs leave in shared memory and in the folder of temporary files; the next job removes it and is unhurt.
 
 A job's own files are known by the maps of its ranks and the process id of its mpirun, so that those of other programs do not count.
 """
@@ -22,12 +22,6 @@ def files_of(job):
             if path.startswith(f"{str(jobs.SHARED)[1:]}/"):
                 found.add(pathlib.Path("/" + path))
     return found | jobs.folders_of(job.process.pid)
-
-
-def size_of(path):
-    """Bytes of a file, or of all in a folder."""
-    files = [path] if path.is_file() else [file for file in path.rglob("*") if file.is_file()]
-    return sum(file.stat().st_size for file in files)
 
 
 def kill(job, kind, rng):
@@ -82,13 +76,11 @@ def run(tally, programs, work, count, seed):
                 problems.append(f"the job afterwards ended with {code}: {job.last_words()}")
             problems += jobs.differences(work / "whole", command.output)
             still = {path for path in stays if path.exists()}
-            left[kind].append(still)
+            problems += [f"{path} is still there after the next job" for path in still]
+            left[kind].append(stays)
             tally.case(f"killed: {kind}: ranks gone after {gone_s:.1f} s; left " +
-                       (", ".join(f"{path} ({size_of(path)} bytes)" for path in sorted(still)) or "nothing") +
-                       (f"; the next job removed {len(stays - still)}" if stays - still else "") + "; the next job is unhurt", problems)
+                       (", ".join(map(str, sorted(stays))) or "nothing") +
+                       (f"; the next job removed {len(stays - still)}" if stays else "") + "; the next job is unhurt", problems)
     for kind, each in left.items():
-        print(f"killed: {kind}: {sum(len(paths) for paths in each)} files and folders left by {len(each)} jobs, "
-              f"{sum(size_of(path) for paths in each for path in paths)} bytes", flush=True)
-    for path in {path for each in left.values() for paths in each for path in paths}:
-        jobs.remove_path(path)
+        print(f"killed: {kind}: {sum(len(paths) for paths in each)} files and folders left by {len(each)} jobs", flush=True)
     return tally.summary("shm", f"ranks gone after {slowest_s:.1f} s at most")

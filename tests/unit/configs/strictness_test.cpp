@@ -97,6 +97,21 @@ TEST(LoadConfig, ReadsJsonIndentedOrNot) {
   EXPECT_NO_THROW(load_text("{model: {encoder: e, llm: m}, \"stages\": [{corpus: {format: jsonl, path: a}}]}"));
 }
 
+TEST(LoadConfig, ReadsSizesAndTimesInQuotesForJsonHasNoOthers) {
+  const auto config = load_text(
+      R"({"model": {"encoder": "e", "llm": "m"}, "stages": [{"corpus": {"format": "jsonl", "path": "a"}}],
+          "cache": {"memory_limit": "4MiB", "shard_bytes": 1048576}, "watchdog": {"step": "1m30s"}, "stop_after": "23h30m"})");
+  EXPECT_EQ(config.cache.memory_limit.bytes, 4 << 20);
+  EXPECT_EQ(config.cache.shard_bytes.bytes, 1 << 20);
+  EXPECT_EQ(config.watchdog.step.seconds, 90);
+  EXPECT_EQ(config.stop_after.value().seconds, 84600);
+  EXPECT_EQ(load_text(kMinimal + "cache: {memory_limit: \"4MiB\"}\n").cache.memory_limit.bytes, 4 << 20);
+  EXPECT_THAT(problems_of(kMinimal + "cache: {memory_limit: \"4096\"}\n"),
+              ElementsAre(HasSubstr("the text \"4096\" (remove the quotes)")));
+  EXPECT_THAT(problems_of(kMinimal + "watchdog: {step: \"soon\"}\n"),
+              ElementsAre(HasSubstr("a time such as 45s, 90m or 23h30m, got the text \"soon\"")));
+}
+
 TEST(LoadConfig, ReportsUnknownAndRepeatedKeysAtOnce) {
   EXPECT_THAT(
       problems_with("optimizer: {epps: 1.0e-6, eps: 1.0e-7}\n"

@@ -2,6 +2,7 @@
 
 #include <ATen/Parallel.h>
 #include <ATen/core/grad_mode.h>
+#include <c10/core/InferenceMode.h>
 #include <gtest/gtest.h>
 
 #include <algorithm>
@@ -30,7 +31,7 @@ std::vector<Shape> shapes() {
 class FewRows : public testing::Test {
  protected:
   void SetUp() override { at::manual_seed(0); }
-  at::NoGradGuard no_grad_;
+  c10::InferenceMode inference_;
 };
 using FrozenLinear = FewRows;
 using SingleQueryAttention = FewRows;
@@ -81,10 +82,18 @@ TEST_F(FrozenLinear, KeepsTheShapeAndTakesStrides) {
 }
 
 TEST_F(FrozenLinear, GivesAGradientWhereOneIsWanted) {
-  at::AutoGradMode grad(true);
+  c10::InferenceMode outside(false);
   const auto x = at::randn({3, 8}).requires_grad_(), weight = at::randn({4, 8});
   frozen_linear(x, weight).sum().backward();
   EXPECT_TRUE(at::allclose(x.grad(), weight.sum(0).expand({3, 8}), 1e-5, 1e-6));
+}
+
+TEST_F(FrozenLinear, IsTheSameProductWithAndWithoutAGradient) {
+  c10::InferenceMode outside(false);
+  const auto x = at::randn({3, 768}).requires_grad_(), weight = at::randn({1001, 768});
+  const auto with = frozen_linear(x, weight);
+  at::NoGradGuard no_grad;
+  EXPECT_TRUE(at::equal(frozen_linear(x, weight), with));
 }
 
 TEST_F(FrozenLinear, RefusesOtherWidths) { EXPECT_THROW(frozen_linear(at::zeros({2, 3}), at::zeros({4, 5})), c10::Error); }

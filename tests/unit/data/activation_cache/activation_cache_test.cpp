@@ -2,6 +2,8 @@
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 #include "data/activation_cache/shard_layout.h"
 #include "data/error.h"
@@ -106,6 +108,27 @@ TEST(CacheWriteLock, KeepsASecondWriterOutAndNamesTheFirst) {
                 AllOf(HasSubstr(folder.path().string()), HasSubstr("process " + std::to_string(::getpid()) + " on ")));
   }
   EXPECT_NO_THROW(CacheWriteLock(folder.path()));  // the file is still there, the lock is not
+}
+
+TEST(CacheWriteLock, MayBeTakenByWhoeverMayWriteIntoTheFolder) {
+  namespace fs = std::filesystem;
+  const mode_t umask_before = ::umask(022);
+  for (const int mode : {0755, 0700, 0775, 0777}) {
+    const TemporaryFolder parent;
+    const fs::path folder = parent / "cache";
+    fs::create_directory(folder);
+    fs::permissions(folder, fs::perms(mode));
+    { const CacheWriteLock lock(folder); }
+    ActivationCache::create(folder, form_of());
+    add_shard(folder, form_of(), texts_of(1));
+    for (const char* file : {".lock", ".publication"}) {
+      EXPECT_EQ(fs::status(folder / file).permissions(), fs::perms(0644 | (mode & 0666))) << file << " in " << mode;
+    }
+    fs::permissions(folder, fs::perms(0777));  // the next writer finds a folder that is open to more
+    { const CacheWriteLock lock(folder); }
+    EXPECT_EQ(fs::status(folder / ".lock").permissions(), fs::perms(0666)) << mode;
+  }
+  ::umask(umask_before);
 }
 
 TEST(ActivationCache, NoCacheNoFolderAndNoShardAreNamed) {

@@ -6,6 +6,7 @@
 #include <chrono>
 #include <thread>
 
+#include "data/activation_cache/block_memory.h"
 #include "data/error.h"
 #include "tests/unit/data/activation_cache/cache_files.h"
 
@@ -118,6 +119,12 @@ TEST_F(BlockReading, AnnouncementsLargerThanTheLimitAreReadInParts) {
   tiny.expect(places(all));
   EXPECT_TRUE(same_bytes(tiny.take(places(all)).rows_PSR, expected(all, {0, 1, 2})));
   EXPECT_EQ(tiny.peak_waiting_bytes(), 0);
+}
+
+TEST(BlockMemory, PageLockedPiecesCountAsThePowersOfTwoThatTheyAre) {
+  EXPECT_EQ(BlockMemory(0, /*pinned=*/true).counted_bytes(1000), 1024);
+  EXPECT_EQ(BlockMemory(0, /*pinned=*/true).counted_bytes(1024), 1024);
+  EXPECT_EQ(BlockMemory(0, /*pinned=*/false).counted_bytes(1000), 1000);
 }
 
 TEST_F(BlockReading, ForgetDropsWhatWasAnnounced) {
