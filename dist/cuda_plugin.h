@@ -20,7 +20,7 @@ struct CudaPlugin {
   int version;
   int (*device_count)();
   std::string (*pci_bus_id)(int device);
-  std::string (*device_name)(int device);
+  std::string (*device_name)(int device);  ///< "NVIDIA H200"
   void (*set_device)(int device);  ///< for this thread; also readies LibTorch's CUDA side
   int64_t (*peak_memory_bytes)(int device);
   DeviceMemory (*device_memory)(int device);

@@ -6,6 +6,7 @@
 #include "configs/error.h"
 #include "configs/reader.h"
 #include "dist/process_grid.h"
+#include "dist/tensor_memory.h"
 #include "launch/failure.h"
 #include "launch/signals.h"
 #include "launch/start.h"
@@ -33,8 +34,10 @@ struct Arguments {
   bool dry_run = false;
   bool check_data = false;
   bool help_config = false;
+  bool profile = false;
   std::string resume = kResumeAuto;
-  int world = 0;  // of a dry run; 0: the ranks that are there
+  std::string gpu;  // of a dry run; empty: this machine
+  int world = 0;    // of a dry run; 0: the ranks that are there
 };
 
 /// The whole of a `layalign-train` command after its command line has been read.
@@ -56,6 +59,7 @@ class TrainCommand {
   void together(const std::function<void()>& piece) const { launch::together(*process_, piece); }
 
   void train(dist::Watchdog& watchdog, int64_t threads) {
+    dist::count_cpu_tensors();
     grid_ = start_grid(config_, process_, &watchdog);
     together([&] { experiment_ = trainer::prepare_experiment(config_); });
     agree_on(*process_, [&] { return experiment_.agreement(); });
@@ -70,7 +74,14 @@ class TrainCommand {
       check_world(config_, world);
       experiment_ = trainer::prepare_experiment(config_);
     });
-    if (process_->world_rank() == 0) std::cout << trainer::plan_report(experiment_, world) << std::flush;
+    if (process_->world_rank() == 0)
+      std::cout << trainer::plan_report(experiment_, world, planned_machine(world)) << std::flush;
+  }
+
+  /// Of a dry run: the GPU of --gpu, else this machine's CPU.
+  trainer::Machine planned_machine(int world) const {
+    if (arguments_.gpu.empty()) return trainer::cpu_machine(world);
+    return *trainer::gpu_machine(arguments_.gpu, config_.parallel.precision);
   }
 
   /// On the first rank, for all.
@@ -155,7 +166,8 @@ class TrainCommand {
       if (grid_.world_rank == 0) lock.emplace(folder);
     });
     if (is_finished(/*tell_changes=*/false)) return;  // looked at again: until now another run could write here
-    trainer::Training training(grid_, experiment_, threads, [&](const auto& piece) { together(piece); });
+    trainer::Training training(grid_, experiment_, threads, arguments_.profile,
+                               [&](const auto& piece) { together(piece); });
     training.load();
     training.find_checkpoint(begin_at_);
     together([&] {
@@ -193,6 +205,9 @@ int main(int argc, char** argv) {
   app.add_flag("--dry-run", arguments.dry_run, "prints the resolved config and the plan of the run, and trains nothing");
   app.add_flag("--check-data", arguments.check_data,
                "reads all corpora and benchmarks of the config, prints what is in them and trains nothing");
+  app.add_flag(
+      "--profile", arguments.profile,
+      "counts and times every step and logs, at the end of each stage, its work by part, collectives and phases");
   app.add_option("--resume", arguments.resume,
                  "auto (the default): go on where `output` was left, or begin; never: only begin, in an output that is "
                  "empty; CHECKPOINT: "
@@ -200,6 +215,9 @@ int main(int argc, char** argv) {
                  "stage folder")
       ->take_last();
   app.add_option("--world", arguments.world, "number of ranks that a dry run plans for")->take_last()->check(CLI::PositiveNumber);
+  app.add_option("--gpu", arguments.gpu, "GPU that a dry run plans for, one a rank; without it this machine's CPU")
+      ->take_last()
+      ->check(CLI::IsMember({"h200", "h100", "a100", "l40s", "l40"}, CLI::ignore_case));
   app.add_flag("--help-config", arguments.help_config, "prints every key of the config with its meaning and default");
   try {
     app.parse(argc, argv);

@@ -37,6 +37,7 @@ BertConfig BertConfig::read(HfConfig& config, const std::vector<std::string>& ig
   const int64_t D = bert.info.width;
   const int64_t embeddings = bert.info.vocabulary_size + bert.max_position_embeddings + bert.token_types;
   bert.info.parameters = embeddings * D + 2 * D + bert.info.depth * bert.layer_parameters();
+  bert.describe_work(/*causal=*/false);
   // The pooler and what follows it are a classifier's.
   config.ignore({"attention_probs_dropout_prob", "directionality", "hidden_dropout_prob", "pooler_fc_size",
                  "pooler_num_attention_heads", "pooler_num_fc_layers", "pooler_size_per_head", "pooler_type",

@@ -25,6 +25,9 @@ struct EncoderInfo {
   int64_t depth = 0;            ///< n: hidden_states[0..n]
   int64_t vocabulary_size = 0;
   int64_t parameters = 0;       ///< of the encoder stack and its embedding
+  int64_t matrix_parameters = 0;                     ///< of the products that each token goes through
+  int64_t attention_width = 0;                       ///< query heads times head size
+  bool causal = false;                               ///< a token does not see those after it
   std::optional<int64_t> max_tokens = std::nullopt;  ///< the longest source that it has positions for; none: any
 
   /// Refuses a source longer than max_tokens. Errors: ModelError.

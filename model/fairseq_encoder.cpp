@@ -44,6 +44,7 @@ FairseqConfig FairseqConfig::read(HfConfig& config, const std::vector<std::strin
     config.refuse("num_hidden_layers", "it contradicts " + depth);
   }
   fairseq.info.parameters = V * D + fairseq.info.depth * fairseq.layer_parameters() + 2 * D;
+  fairseq.describe_work(/*causal=*/fairseq.is_decoder);
   config.ignore({"activation_dropout", "dropout", "layerdrop", "init_std", "tie_word_embeddings", "encoder_layerdrop",
                  "decoder_layerdrop", "decoder_layers", "decoder_attention_heads", "decoder_ffn_dim"});
   config.finish(ignored_fields);

@@ -7,6 +7,7 @@
 
 #include "model/linear.h"
 #include "model/row_kernels.h"
+#include "model/work_counter.h"
 
 namespace layalign::model {
 namespace {
@@ -50,6 +51,7 @@ at::Tensor frozen_linear(const at::Tensor& x, const at::Tensor& weight, const at
                            .rows = rows.numel() / K,
                            .inner = K,
                            .y_stride = N};
+  count_product(2 * product.rows * K * N);
   at::parallel_for(0, N, grain(K * product.rows),
                    [&](int64_t begin, int64_t end) { fastest_kernels().product(product, begin, end); });
   return y;

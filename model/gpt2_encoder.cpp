@@ -30,6 +30,7 @@ Gpt2Config Gpt2Config::read(HfConfig& config, const std::vector<std::string>& ig
   gpt2.scale_by_layer_index = config.flag_or("scale_attn_by_inverse_layer_idx", false);
   gpt2.info.max_tokens = P;
   gpt2.info.parameters = (V + P) * D + gpt2.info.depth * gpt2.layer_parameters() + 2 * D;
+  gpt2.describe_work(/*causal=*/true);
   // reorder_and_upcast_attn is about precision alone, and softmax is in float32 here; the summary is a classifier's.
   config.ignore({"attn_pdrop", "embd_pdrop", "n_ctx", "n_special", "predict_special_tokens", "reorder_and_upcast_attn",
                  "summary_activation", "summary_first_dropout", "summary_proj_to_labels", "summary_type",

@@ -2,6 +2,7 @@
 
 #include "model/attention.h"
 #include "model/recompute.h"
+#include "model/work_counter.h"
 
 namespace layalign::model {
 namespace {
@@ -28,6 +29,7 @@ LayAlign::LayAlign(const Llm& llm, Trainables& trainables, std::vector<int64_t> 
 at::Tensor LayAlign::input_rows(const data::Batch& batch, const EncoderStates& states) const {
   const auto tokens_KD = llm_.embed(batch.token_ids_K);
   if (form_ == data::InputForm::kText) return tokens_KD.index_select(0, batch.input_rows_T);
+  const PartScope part(Part::kMapping);
   const auto mapped_SD = trainables_.mapping(states.last_SD);
   const auto boundary_BD = trainables_.mapping.end_boundary.to(llm_.type()).expand({batch.samples, -1});
   return at::cat({mapped_SD, tokens_KD, boundary_BD}).index_select(0, batch.input_rows_T);
@@ -49,6 +51,7 @@ LayerAttention LayAlign::packed(const Rows& rows, const DecoderLayer& layer,
   };
   if (fusion) {
     attention.fusion = [&rows, &layer, key_value = *fusion](const at::Tensor& q) {
+      const PartScope part(Part::kFusion);
       return packed_attention(q, key_value.key_SGd, key_value.value_SGd, rows.llm_offsets, rows.source_offsets,
                               /*causal=*/false, layer.scale());
     };
@@ -61,11 +64,15 @@ at::Tensor LayAlign::adapted_layer(int64_t layer, int64_t adapted, const at::Ten
   // Pieces run again in backward, when this call has returned: they capture by value.
   const auto project = [this, layer, adapted](const std::vector<at::Tensor>& in) -> std::vector<at::Tensor> {
     const auto aligner = trainables_.aligner.with_weights(&in[1]);
+    const PartScope aligner_part(Part::kAligner);
     const auto [key_state_SD, value_state_SD] = aligner.states(in[0], adapted);
+    const PartScope fusion_part(Part::kFusion);
     const auto fusion = llm_.layer(layer).project(key_state_SD, value_state_SD);
     return {fusion.key_SGd, fusion.value_SGd};
   };
-  const auto piece = [this, layer, adapted, rows, project](const std::vector<at::Tensor>& in) -> std::vector<at::Tensor> {
+  const auto piece = [this, layer, adapted, rows,
+                      project](const std::vector<at::Tensor>& in) -> std::vector<at::Tensor> {
+    const PartScope part(Part::kLlm);
     const auto gates = trainables_.gates.with_weights(&in[1]);
     const std::vector<at::Tensor> states_and_weights(in.begin() + 1 + gates.weights().size(), in.end());
     // Within a recomputed layer the states are made again anyway.
@@ -92,6 +99,7 @@ at::Tensor LayAlign::hidden_rows(const data::Batch& batch, const EncoderStates& 
       x_TD = adapted_layer(index, adapted, x_TD, states.layers_ESD, rows);
     } else {
       const auto piece = [this, index, rows](const std::vector<at::Tensor>& in) -> std::vector<at::Tensor> {
+        const PartScope part(Part::kLlm);
         const auto& decoder = llm_.layer(index);
         return {decoder.forward(in[0], rows->rope, packed(*rows, decoder, std::nullopt), {})};
       };

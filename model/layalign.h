@@ -42,6 +42,7 @@ class LayAlign {
            Recompute recompute);
 
   data::InputForm input_form() const { return form_; }
+  Recompute recompute_mode() const { return recompute_; }
   const Llm& llm() const { return llm_; }
 
   /// Cross-entropy of each label token of the batch, float32 [N]; records gradients in gradient mode.

@@ -6,6 +6,7 @@
 #include "model/error.h"
 #include "model/few_rows.h"
 #include "model/rms_norm.h"
+#include "model/work_counter.h"
 
 namespace layalign::model {
 namespace {
@@ -24,8 +25,9 @@ at::Tensor normed_heads(const at::Tensor& x_THd, const at::Tensor& weight_d, dou
 at::Tensor gated(const at::Tensor& fused, const FusionGate& gate, const at::Tensor& x_TD) {
   const auto type = fused.scalar_type();
   if (gate.scalar.defined()) return gate.scalar.to(type) * fused;
-  if (gate.weight_D.defined()) return (at::mv(x_TD, gate.weight_D.to(type)) + gate.bias.to(type)).unsqueeze(1) * fused;
-  return fused;
+  if (!gate.weight_D.defined()) return fused;
+  const PartScope part(Part::kFusion);
+  return (at::mv(x_TD, gate.weight_D.to(type)) + gate.bias.to(type)).unsqueeze(1) * fused;
 }
 
 }  // namespace
@@ -141,6 +143,7 @@ Llm::Llm(const std::filesystem::path& folder, const LlmConfig& config, const dis
 at::Tensor Llm::normed(const at::Tensor& hidden_TD) const { return rms_norm(hidden_TD, norm_D_, config_.rms_norm_eps); }
 
 at::Tensor Llm::label_losses(const at::Tensor& hidden_ND, const at::Tensor& labels_N) const {
+  const PartScope part(Part::kLoss);
   return vocabulary_cross_entropy(normed(hidden_ND), labels_N, head_, tp_);
 }
 

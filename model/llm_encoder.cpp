@@ -5,6 +5,7 @@
 #include "model/attention.h"
 #include "model/hidden_states.h"
 #include "model/positions.h"
+#include "model/work_formula.h"
 
 namespace layalign::model {
 
@@ -18,6 +19,9 @@ LlmEncoderConfig LlmEncoderConfig::read(const HfConfig& config, const std::vecto
                   .depth = llm.layers,
                   .vocabulary_size = llm.vocabulary_size,
                   .parameters = llm.parameters(1) - head,
+                  .matrix_parameters = llm.layers * layer_matrix_parameters(llm, 1),
+                  .attention_width = llm.heads * llm.head_dim,
+                  .causal = true,
                   .max_tokens = llm.sliding_window};
   return encoder;
 }

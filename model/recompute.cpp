@@ -15,7 +15,7 @@ struct PieceHolder : torch::CustomClassHolder {
   Piece piece;
 };
 
-struct Recompute : torch::autograd::Function<Recompute> {
+struct RecomputeFunction : torch::autograd::Function<RecomputeFunction> {
   static variable_list forward(AutogradContext* context, const Piece& piece, at::TensorList inputs) {
     context->saved_data["piece"] = c10::IValue::make_capsule(c10::make_intrusive<PieceHolder>(piece));
     c10::List<bool> wants_grad;
@@ -52,7 +52,7 @@ struct Recompute : torch::autograd::Function<Recompute> {
 
 std::vector<at::Tensor> recompute(const Piece& piece, const std::vector<at::Tensor>& inputs) {
   if (!at::GradMode::is_enabled()) return piece(inputs);
-  return Recompute::apply(piece, at::TensorList(inputs));
+  return RecomputeFunction::apply(piece, at::TensorList(inputs));
 }
 
 }  // namespace layalign::model

@@ -8,6 +8,7 @@
 #include "data/error.h"
 #include "data/plan.h"
 #include "model/error.h"
+#include "model/work_counter.h"
 
 namespace layalign::model {
 namespace {
@@ -53,6 +54,7 @@ at::Tensor index_tensor(const std::vector<int64_t>& rows, at::Device device) {
 
 EncoderStates encode_shared(const Encoder& encoder, const data::Batch& batch, const std::vector<int64_t>& layers,
                             const dist::Communicator& tp) {
+  const PartScope part(Part::kEncoder);
   if (tp.size() == 1) {
     Share all;
     all.samples.resize(batch.samples);
@@ -87,6 +89,13 @@ EncoderStates encode_shared(const Encoder& encoder, const data::Batch& batch, co
   }
   const auto states = gathered.index_select(0, index_tensor(source, device)).transpose(0, 1).contiguous();
   return {states.narrow(0, 0, E), states.select(0, E)};
+}
+
+std::vector<int64_t> shared_source_tokens(const data::Batch& batch, const dist::Communicator& tp) {
+  const auto share = shares_of(batch.source_offsets, tp.size())[tp.rank()];
+  std::vector<int64_t> tokens;
+  for (size_t i = 1; i < share.offsets.size(); ++i) tokens.push_back(share.offsets[i] - share.offsets[i - 1]);
+  return tokens;
 }
 
 void expect_shared(const Encoder& encoder, std::span<const data::Sample> samples, const dist::Communicator& tp) {

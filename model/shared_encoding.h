@@ -18,6 +18,9 @@ namespace layalign::model {
 EncoderStates encode_shared(const Encoder& encoder, const data::Batch& batch, const std::vector<int64_t>& layers,
                             const dist::Communicator& tp);
 
+/// Encoder tokens of each sample that this rank encodes in `encode_shared` of such a batch.
+std::vector<int64_t> shared_source_tokens(const data::Batch& batch, const dist::Communicator& tp);
+
 /// Announces to the encoder what this rank will encode in `encode_shared` of a batch of these samples.
 void expect_shared(const Encoder& encoder, std::span<const data::Sample> samples, const dist::Communicator& tp);
 

@@ -37,6 +37,8 @@ T5Config T5Config::read(HfConfig& config, const std::vector<std::string>& ignore
   const int64_t D = t5.info.width, inner = t5.heads * t5.head_dim;
   t5.info.parameters = t5.info.vocabulary_size * D + t5.buckets * t5.heads + D +
                        t5.info.depth * (2 * D + 4 * inner * D + (t5.gated ? 3 : 2) * t5.intermediate_size * D);
+  t5.info.matrix_parameters = t5.info.depth * (4 * inner + (t5.gated ? 3 : 2) * t5.intermediate_size) * D;
+  t5.info.attention_width = inner;
   // They concern the decoder and training.
   config.ignore({"dropout_rate", "n_positions", "num_decoder_layers", "is_decoder",
                  "tie_word_embeddings", "scale_decoder_outputs", "decoder_layers", "tie_encoder_decoder"});

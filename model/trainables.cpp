@@ -34,7 +34,8 @@ TrainableLayout trainable_layout(const TrainableSizes& sizes) {
   return layout;
 }
 
-Trainables::Trainables(const TrainableSizes& sizes, at::Device device, int64_t riders) : layout_(trainable_layout(sizes)) {
+Trainables::Trainables(const TrainableSizes& sizes, at::Device device, int64_t riders)
+    : sizes_(sizes), layout_(trainable_layout(sizes)) {
   int64_t total = 0;
   for (const auto& [name, shape] : layout_) total += numel(shape);
   masters_ = at::zeros({total}, at::TensorOptions(device).dtype(at::kFloat));

@@ -44,6 +44,7 @@ class Trainables {
   /// values depend on the seed alone: they are the same on every rank, device and grid.
   void initialise(uint64_t seed);
 
+  const TrainableSizes& sizes() const { return sizes_; }
   const TrainableLayout& layout() const { return layout_; }
   int64_t size() const { return masters_.numel(); }
   /// Values in the mapping and end_boundary, which lie first. Their gradient is whole on each tensor-parallel rank, that of
@@ -61,6 +62,7 @@ class Trainables {
   Gates gates;
 
  private:
+  TrainableSizes sizes_;
   TrainableLayout layout_;
   int64_t mapping_size_ = 0;
   at::Tensor masters_, gradients_;

@@ -16,6 +16,13 @@ int64_t TransformerConfig::layer_parameters() const {
   return 4 * (D * D + D) + 2 * D * F + F + D + 4 * D;  // q, k, v, out; up, down; two norms
 }
 
+void TransformerConfig::describe_work(bool causal) {
+  const int64_t D = info.width;
+  info.matrix_parameters = info.depth * (4 * D * D + 2 * D * intermediate_size);
+  info.attention_width = D;
+  info.causal = causal;
+}
+
 void TransformerConfig::check_heads(const HfConfig& config, const std::string& key) const {
   if (info.width % heads != 0) config.refuse(key, "it must divide the width " + std::to_string(info.width));
 }

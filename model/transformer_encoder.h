@@ -47,6 +47,8 @@ struct TransformerConfig {
   int64_t head_dim() const { return info.width / heads; }
   /// Weights and biases of one layer.
   int64_t layer_parameters() const;
+  /// Fills what `info` says of its products. `causal`: a token does not see those after it.
+  void describe_work(bool causal);
   /// Refuses a number of heads (`key`) that does not divide the width.
   void check_heads(const HfConfig& config, const std::string& key) const;
 };

@@ -25,11 +25,13 @@ void AdamW::reset() {
   exp_avg_sq_.zero_();
 }
 
-double clip_gradient(at::Tensor& gradient, double max_norm) {
-  const double norm = at::linalg_vector_norm(gradient, 2, std::nullopt, false, at::kDouble).item<double>();
+at::Tensor gradient_norm(const at::Tensor& gradient) {
+  return at::linalg_vector_norm(gradient, 2, std::nullopt, false, at::kDouble);
+}
+
+void clip_gradient(at::Tensor& gradient, double norm, double max_norm) {
   const double scale = max_norm / (norm + 1e-6);
   if (scale < 1.0) gradient.mul_(scale);
-  return norm;
 }
 
 }  // namespace layalign::trainer

@@ -27,8 +27,11 @@ class AdamW {
   configs::OptimizerConfig config_;
 };
 
-/// Scales `gradient` in place so that its norm is at most `max_norm`; returns the norm before. Accumulates in float64.
+/// The norm of all values, accumulated in float64: a scalar on their device.
+at::Tensor gradient_norm(const at::Tensor& gradient);
+
+/// Scales `gradient`, whose norm is `norm`, in place so that it is at most `max_norm`.
 /// Source: torch.nn.utils.clip_grad_norm_ (which also adds 1e-6 to the norm).
-double clip_gradient(at::Tensor& gradient, double max_norm);
+void clip_gradient(at::Tensor& gradient, double norm, double max_norm);
 
 }  // namespace layalign::trainer

@@ -48,6 +48,48 @@ std::string by_language(const std::vector<std::pair<std::string, double>>& value
   return line.str();
 }
 
+JsonLine flops_line(const model::Flops& flops) {
+  JsonLine line;
+  for (const FlopsEntry& entry : kFlopsEntries) line.integer(entry.name, entry.of(flops));
+  return line;
+}
+
+std::string group_line(const GroupTraffic& traffic) {
+  return JsonLine()
+      .integer("all_reduces", traffic.all_reduces)
+      .integer("all_gathers", traffic.all_gathers)
+      .integer("bytes", traffic.bytes)
+      .str();
+}
+
+std::string counters_line(const StepMetrics& m) {
+  const StepCounters& counters = *m.counters;
+  JsonLine line;
+  line.integer("llm_tokens", m.llm_tokens)
+      .integer("encoder_tokens", counters.encoder_tokens)
+      .integer("micro_batches", counters.micro_batches)
+      .number("label_ratio", counters.label_ratio, 6)
+      .number("padding_ratio", padding_ratio(counters), 6)
+      .number("rank_imbalance", counters.rank_imbalance, 6)
+      .integer("peak_tensor_bytes", counters.peak_tensor_bytes)
+      .raw("flops", flops_line(counters.flops).str())
+      .raw("collectives", JsonLine().raw("tp", group_line(counters.tp)).raw("world", group_line(counters.world)).str());
+  if (const auto& executed = counters.executed) {
+    line.raw("executed", JsonLine()
+                             .raw("flops", flops_line(executed->flops).str())
+                             .integer("operators", executed->operators)
+                             .integer("host_syncs", executed->host_syncs)
+                             .str());
+  }
+  return line.str();
+}
+
+std::string phases_line(const PhaseSeconds& seconds) {
+  JsonLine line;
+  for (size_t i = 0; i < kPhases; ++i) line.number(kPhaseNames[i], seconds[i], 4);
+  return line.str();
+}
+
 /// Whether a line is whole and tells of a step up to the given one.
 bool belongs_before(const std::string& line, int64_t stage_index, int64_t step) {
   try {
@@ -78,6 +120,9 @@ std::string to_json(const StepMetrics& m) {
       .number("step_s", m.step_s, 6)
       .integer("peak_memory_bytes", m.peak_memory_bytes);
   if (!m.gates.empty()) line.numbers("gates", m.gates);
+  if (m.mfu) line.number("mfu", *m.mfu, 4);
+  if (m.phase_s) line.raw("phase_s", phases_line(*m.phase_s));
+  if (m.counters) line.raw("counters", counters_line(m));
   return line.str();
 }
 

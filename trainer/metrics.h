@@ -2,11 +2,13 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
 
 #include "checkpoints_tools/file_operations.h"
+#include "trainer/step_counters.h"
 
 namespace layalign::trainer {
 
@@ -26,6 +28,11 @@ struct StepMetrics {
   double step_s = 0;
   int64_t peak_memory_bytes = 0;  ///< of the fullest rank
   std::vector<float> gates;       ///< after this update, in the order of language_layers; of dynamic gates the biases. Empty: not told
+  int64_t llm_tokens = 0;         ///< of the global batch; told with the counters
+  std::optional<double>
+      mfu;  ///< 4 FLOPs a weight of the LLM's layers and token, of the GPUs' peak; told where that is known
+  std::optional<PhaseSeconds> phase_s;   ///< of the first rank; told by some steps
+  std::optional<StepCounters> counters;  ///< told by some steps
 };
 
 /// What one evaluation on the dev set found: one line of evaluations.jsonl.
@@ -55,7 +62,8 @@ struct BenchmarkMetrics {
 };
 
 /// The line without its newline: a JSON object with its keys in the order of the struct; `loss` and `grad_norm` have 9
-/// significant digits, which is every float32 exactly, and so have `gates`, a key that only some steps have. A number that is not finite becomes null.
+/// significant digits, which is every float32 exactly, and so have `gates`, a key that only some steps have, as `mfu`,
+/// `phase_s` and `counters` are. A number that is not finite becomes null.
 std::string to_json(const StepMetrics& metrics);
 std::string to_json(const EvaluationMetrics& metrics);
 std::string to_json(const BenchmarkMetrics& metrics);

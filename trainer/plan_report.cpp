@@ -7,6 +7,7 @@
 #include "configs/reader.h"
 #include "data/batch.h"
 #include "trainer/format.h"
+#include "trainer/progress.h"
 #include "trainer/trainables_file.h"
 
 namespace layalign::trainer {
@@ -45,6 +46,10 @@ std::string human_bytes(int64_t bytes) {
   return text;
 }
 
+std::string human_seconds(double seconds) {
+  return seconds < 60 ? format("%.3g s", seconds) : format_duration(seconds);
+}
+
 std::string row(const std::string& name, int64_t parameters, int64_t bytes_each) {
   char text[128];
   std::snprintf(text, sizeof text, "  %-28s %18s parameters %12s\n", name.c_str(), with_commas(parameters).c_str(),
@@ -70,6 +75,40 @@ void describe_stage(std::ostringstream& out, const Experiment& experiment, size_
       << total(mean.label) << " label\n";
 }
 
+/// What a stage needs and takes.
+void describe_plan(std::ostringstream& out, const StagePlan& plan, const Machine& machine) {
+  const auto& memory = plan.memory;
+  const double bound = plan.bound_s, step = plan.step_s();
+  out << format("  tokens a micro-batch         up to %s LLM seen; %s would fit\n",
+                with_commas(plan.micro_batch_tokens).c_str(), with_commas(plan.fitting_tokens).c_str())
+      << format("  memory of that micro-batch   encoder states %s, activations %s, loss %s or backward of a layer %s\n",
+                human_bytes(memory.states).c_str(), human_bytes(memory.activations).c_str(),
+                human_bytes(memory.loss).c_str(), human_bytes(memory.backward).c_str())
+      << format("  a step                       %.0f LLM tokens, %.4g TFLOP, at least %s\n", plan.llm_tokens,
+                plan.flops / 1e12, human_seconds(bound).c_str())
+      << format(
+             "  expected                     %s (products %s, elementwise %s, communication %s of %s), %.0f tokens/s\n",
+             human_seconds(step).c_str(), human_seconds(plan.product_s).c_str(),
+             human_seconds(plan.elementwise_s).c_str(), human_seconds(plan.communication_s).c_str(),
+             human_bytes(static_cast<int64_t>(plan.communication_bytes)).c_str(), plan.llm_tokens / step)
+      << format("  the stage on %-15s %s\n", machine.name.c_str(),
+                human_seconds(step * static_cast<double>(plan.steps)).c_str());
+}
+
+/// What caching the encoder's states of a stage would take, equal texts counted each time.
+std::string cache_line(const Experiment& experiment, const PreparedStage& stage) {
+  const std::string& dtype = experiment.config.cache.dtype;
+  const double value_bytes = dtype == "float32" ? 4 : dtype == "bfloat16" ? 2 : 1 + 4.0 / 32;
+  const double tokens =
+      mean_tokens(stage, experiment.input_form).source * static_cast<double>(stage.split.train.size());
+  const auto stored = static_cast<int64_t>(experiment.cache_layers.size());
+  const int64_t layers = stored > 0 ? stored : experiment.encoder.depth + 1;
+  const auto states = static_cast<double>(layers * experiment.encoder.width);
+  return "  states of its texts          " + human_bytes(static_cast<int64_t>(tokens * states * value_bytes)) +
+         " in a cache of " + dtype + " (" + std::to_string(layers) +
+         " layers, equal texts counted each time)\n";
+}
+
 }  // namespace
 
 std::string split_text(const data::Split& split) {
@@ -78,7 +117,7 @@ std::string split_text(const data::Split& split) {
          (split.unused > 0 ? ", " + with_commas(split.unused) + " unused (of the problem that filled dev_size)" : "");
 }
 
-std::string plan_report(const Experiment& experiment, int world) {
+std::string plan_report(const Experiment& experiment, int world, const Machine& machine) {
   const auto& config = experiment.config;
   const auto tp = static_cast<int>(config.parallel.tensor);
   const int64_t frozen_bytes = config.parallel.precision == "bfloat16" ? 2 : 4;
@@ -93,7 +132,18 @@ std::string plan_report(const Experiment& experiment, int world) {
       << row("trainables, float32", trained, 4) << row("gradients and AdamW moments", 3 * trained, 4)
       << "  in all                       "
       << human_bytes((experiment.encoder.parameters + llm) * frozen_bytes + trained * 16) << " and the activations\n";
-  for (size_t i = 0; i < experiment.stages.size(); ++i) describe_stage(out, experiment, i);
+  const auto plan = plan_run(experiment, machine, world, tp);
+  for (size_t i = 0; i < experiment.stages.size(); ++i) {
+    describe_stage(out, experiment, i);
+    out << cache_line(experiment, experiment.stages[i]);
+    describe_plan(out, plan.stages[i], machine);
+  }
+  out << "a rank at its peak             " << human_bytes(plan.peak_bytes()) << " in tensors"
+      << (plan.fits(machine)
+              ? ""
+              : ": MORE THAN FITS; lower micro_batch, raise parallel.tensor or set parallel.recompute: full")
+      << "\nthe run on " << machine.name << ", without evaluation and checkpoints: " << human_seconds(plan.run_s())
+      << "\n";
   return out.str();
 }
 

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdio>
+#include <numeric>
 
 #include "trainer/format.h"
 #include "trainer/log.h"
@@ -59,8 +60,20 @@ void Progress::finish() {
 std::string Progress::numbers(const StepMetrics& m) const {
   std::string text = format("step %lld/%lld  loss %.4f  grad %.2f  lr %.1e  %.0f tok/s", static_cast<long long>(m.step),
                             static_cast<long long>(total_steps_), m.loss, m.grad_norm, m.lr, m.tokens_per_s);
+  if (m.mfu) text += format("  MFU %.1f %%", 100 * *m.mfu);
+  if (!terminal_) text += details(m);
   const bool is_last = m.step == total_steps_;
   return text + (is_last ? "" : "  ETA " + format_duration(remaining_s(m.step)));
+}
+
+std::string Progress::details(const StepMetrics& m) {
+  std::string text = format("  %.1f samples/s", m.samples_per_s);
+  if (!m.phase_s) return text;
+  const double whole = std::accumulate(m.phase_s->begin(), m.phase_s->end(), 0.0);
+  for (size_t i = 0; i < kPhases; ++i) {
+    text += format("%s%s %.0f", i == 0 ? "  " : ", ", kPhaseNames[i], 100 * (*m.phase_s)[i] / whole);
+  }
+  return text + " %";
 }
 
 std::string Progress::bar(const StepMetrics& metrics, int width) const {

@@ -34,6 +34,8 @@ class Progress {
   using Clock = std::chrono::steady_clock;
 
   std::string numbers(const StepMetrics& metrics) const;
+  /// What a log line has room for: samples a second, the share of each phase.
+  static std::string details(const StepMetrics& metrics);
   std::string bar(const StepMetrics& metrics, int width) const;
   /// Seconds that the other steps will take, at the pace of those seen.
   double remaining_s(int64_t step) const;

@@ -8,10 +8,14 @@
 #include "configs/schema.h"
 #include "data/sample.h"
 #include "dist/process_grid.h"
+#include "model/cached_encoder.h"
 #include "model/encoder.h"
 #include "model/layalign.h"
 #include "model/trainables.h"
+#include "model/work_formula.h"
 #include "trainer/adamw.h"
+#include "trainer/phase_timer.h"
+#include "trainer/step_counters.h"
 
 namespace layalign::trainer {
 
@@ -38,6 +42,7 @@ struct StepResult {
   int64_t llm_tokens = 0;
   int64_t peak_memory_bytes = 0;  ///< so far, of the rank that needs most
   StepRequests requests;          ///< of any rank
+  StepCounters counters;
 };
 
 /// The samples of each data-parallel rank, dealt by cost; the same plan on every rank.
@@ -62,6 +67,10 @@ class TrainStep {
   StepResult run(std::span<const data::Sample> samples, int64_t micro_batch, double lr, int64_t number,
                  const StepRequests& requests = {});
 
+  /// The executed work of the steps from now on is counted, or no longer (model/work_counter.h).
+  void count_executed(bool wanted) { count_executed_ = wanted; }
+  PhaseTimer& phases() { return phases_; }
+
   /// Announces the source texts of a later step to the encoder, so that a cache reads them ahead.
   void expect(std::span<const data::Sample> samples, int64_t micro_batch) const;
 
@@ -69,14 +78,20 @@ class TrainStep {
   const Models& models() const { return models_; }
 
  private:
-  double run_micro_batch(std::span<const data::Sample> samples, double scale);
-  void reduce(double loss, const StepRequests& requests, StepResult* result);
+  /// The sum of the label losses, on the device. Adds to `counters` what the micro-batch is.
+  at::Tensor run_micro_batch(std::span<const data::Sample> samples, double scale, StepCounters* counters);
+  void count_micro_batch(std::span<const data::Sample> samples, const data::Batch& batch, StepCounters* counters) const;
+  void reduce(const at::Tensor& loss, const StepRequests& requests, StepResult* result);
   [[noreturn]] void diverged(std::span<const data::Sample> samples, const std::vector<int64_t>& mine, const StepResult& result);
 
   const dist::ProcessGrid& grid_;
   configs::OptimizerConfig config_;
   Models models_;
+  model::WorkSizes sizes_;
   AdamW optimizer_;
+  PhaseTimer phases_;
+  bool count_executed_ = false;
+  const model::CachedEncoder* cached_ = dynamic_cast<const model::CachedEncoder*>(&models_.encoder);
 };
 
 }  // namespace layalign::trainer

@@ -14,6 +14,7 @@
 #include "dist/error.h"
 #include "trainer/error.h"
 #include "trainer/format.h"
+#include "trainer/gpu_specs.h"
 #include "trainer/log.h"
 #include "trainer/schedule.h"
 #include "trainer/stop.h"
@@ -37,10 +38,12 @@ std::string accuracy_rule(const Experiment& experiment) {
 
 }  // namespace
 
-Training::Training(const dist::ProcessGrid& grid, const Experiment& experiment, int64_t threads, Together together)
+Training::Training(const dist::ProcessGrid& grid, const Experiment& experiment, int64_t threads, bool profile,
+                   Together together)
     : grid_(grid),
       experiment_(experiment),
       threads_(threads),
+      profile_(profile ? std::optional<Profile>(std::in_place) : std::nullopt),
       together_(std::move(together)),
       folder_(experiment.config.output, experiment.config.stages),
       writer_(grid) {}
@@ -145,6 +148,7 @@ void Training::run_stage(const PreparedStage& stage) {
     best_accuracy_ = -1;
     skipped_steps_ = 0;
   }
+  executed_counted_ = false;
   std::optional<Progress> progress;
   if (is_first()) {
     begin_events();
@@ -161,6 +165,7 @@ void Training::run_stage(const PreparedStage& stage) {
     if (is_first()) {
       metrics_->append(metrics);
       if (events_) events_->append(metrics);
+      if (profile_) profile_->add(metrics);
       progress->step(metrics);
     }
     if (cache_choice_) cache_choice_->after_step();
@@ -178,6 +183,9 @@ void Training::run_stage(const PreparedStage& stage) {
   writer_.wait();
   if (is_first()) {
     progress->finish();
+    if (profile_) {
+      for (const auto& line : profile_->take_lines()) log_info(line);
+    }
     save_trainables(folder_.trainables(stage_index_), trainables_->layout(), trainables_->masters());
   }
   report_cache();
@@ -205,8 +213,18 @@ void Training::report_cache() const {
                   static_cast<long long>(traffic.computed_texts), traffic.compute_s, static_cast<long long>(traffic.added_texts)));
 }
 
+bool Training::is_told(const PreparedStage& stage) const {
+  const int64_t step = steps_done_ + 1;
+  return step == 1 || step == stage.total_steps || step % experiment_.config.log.every == 0;
+}
+
 StepMetrics Training::train_step(const PreparedStage& stage) {
   const auto& config = experiment_.config;
+  const bool told = is_told(stage);
+  // Observing is not free, and the first step shows what the steps of a stage execute.
+  const bool observed = profile_ || !std::exchange(executed_counted_, true);
+  step_->count_executed(observed);
+  if (told || observed) step_->phases().begin();
   const auto start = model::Clock::now();
   has_begun_ = true;
   const auto samples = next_samples_.empty() ? announced_samples(stage, steps_done_) : std::move(next_samples_);
@@ -224,11 +242,17 @@ StepMetrics Training::train_step(const PreparedStage& stage) {
   metrics.grad_norm = result.grad_norm;
   metrics.samples = static_cast<int64_t>(samples.size());
   metrics.label_tokens = result.label_tokens;
+  metrics.phase_s = step_->phases().finish();
   metrics.step_s = model::seconds_since(start);
   metrics.tokens_per_s = static_cast<double>(result.llm_tokens) / metrics.step_s;
   metrics.samples_per_s = static_cast<double>(samples.size()) / metrics.step_s;
   metrics.peak_memory_bytes = result.peak_memory_bytes;
-  const bool told = metrics.step == 1 || metrics.step == stage.total_steps || metrics.step % config.log.every == 0;
+  metrics.llm_tokens = result.llm_tokens;
+  const auto llm_flops = static_cast<double>(result.llm_tokens * model::mfu_flops_per_token(experiment_.llm));
+  metrics.mfu = flops_utilization(dist::device_name(grid_.device), config.parallel.precision, llm_flops, metrics.step_s,
+                                  grid_.world_size);
+  if ((told || observed) && result.llm_tokens > 0)
+    metrics.counters = result.counters;  // a step that was skipped has none
   if (told && is_first()) metrics.gates = gates();
   return metrics;
 }

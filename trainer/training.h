@@ -16,6 +16,7 @@
 #include "trainer/frozen_check.h"
 #include "trainer/frozen_models.h"
 #include "trainer/metrics.h"
+#include "trainer/profile.h"
 #include "trainer/progress.h"
 #include "trainer/run_folder.h"
 #include "trainer/stage_events.h"
@@ -27,8 +28,10 @@ namespace layalign::trainer {
 /// One run: all stages of a config in order, on one process grid.
 class Training {
  public:
-  /// Keeps references. `threads`: of this rank, stored with the checkpoints.
-  Training(const dist::ProcessGrid& grid, const Experiment& experiment, int64_t threads, Together together);
+  /// Keeps references. `threads`: of this rank, stored with the checkpoints. `profile`: every step is counted and
+  /// timed, and each stage ends with what that says in the log.
+  Training(const dist::ProcessGrid& grid, const Experiment& experiment, int64_t threads, bool profile,
+           Together together);
 
   /// Reads the frozen models, agrees on them, and sets the trainables from model.init or the seed. Writes nothing.
   /// Errors: those of the models and of `Together`.
@@ -75,6 +78,8 @@ class Training {
   /// Begins the events of a stage; those of later stages, which are done again, go.
   void begin_events();
   void run_stage(const PreparedStage& stage);
+  /// Whether the metrics of the step that comes have gates, counters and phases.
+  bool is_told(const PreparedStage& stage) const;
   StepMetrics train_step(const PreparedStage& stage);
   /// Those of the trainables, of dynamic ones the biases; none where the run trains none.
   std::vector<float> gates() const;
@@ -123,6 +128,7 @@ class Training {
   const dist::ProcessGrid& grid_;
   const Experiment& experiment_;
   int64_t threads_;
+  std::optional<Profile> profile_;
   Together together_;
   RunFolder folder_;
   FrozenModels models_;
@@ -147,6 +153,7 @@ class Training {
   double best_accuracy_ = -1;                                         // of that stage, -1 before a benchmark was scored
   double elapsed_before_s_ = 0;  // in the runs that this one resumes
   bool has_begun_ = false;       // this process, with a step or a piece of an evaluation: until then no clock stops it
+  bool executed_counted_ = false;  // of a step of that stage in this process
   bool evaluation_due_ = false;  // a run that was stopped has left it to this one
   bool adding_has_ended_ = false;  // the cache took no more states, and that was said
   StepRequests asked_;           // of any rank, in the last step

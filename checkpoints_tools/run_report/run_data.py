@@ -47,6 +47,8 @@ class Stage:
     evaluations: list[dict[str, Any]]  # lines of held-out perplexity
     benchmarks: list[dict[str, Any]]  # lines of a task's accuracy
     gates: list[Gates]  # that metrics.jsonl has
+    phases: list[dict[str, float]]  # seconds by phase of those steps that have them
+    mfu: list[float]  # of those steps that have it
 
     @property
     def length(self) -> int:
@@ -206,11 +208,17 @@ def read_stages(path: pathlib.Path, names: list[str], notes: list[str]) -> list[
     steps: dict[int, list[list[float]]] = {i: [] for i in range(1, len(names) + 1)}
     evaluations: dict[int, list[dict[str, Any]]] = {i: [] for i in steps}
     gates: dict[int, list[Gates]] = {i: [] for i in steps}
+    phases: dict[int, list[dict[str, float]]] = {i: [] for i in steps}
+    mfu: dict[int, list[float]] = {i: [] for i in steps}
     for where, line in read_lines(path / "metrics.jsonl", notes):
         number = stage_of(where, line, len(names))
         steps[number].append([number_of(where, line, key) for key in STEP_KEYS])
         if "gates" in line:
             gates[number].append(Gates(number, int(steps[number][-1][0]), gates_of(where, line["gates"])))
+        if isinstance(line.get("phase_s"), dict):
+            phases[number].append({name: number_of(where, line["phase_s"], name) for name in line["phase_s"]})
+        if "mfu" in line:
+            mfu[number].append(number_of(where, line, "mfu"))
     for where, line in read_lines(path / "evaluations.jsonl", notes):
         kind, keys = (("language_accuracy", ("step", "accuracy")) if "task" in line else
                       ("language_perplexity", ("step", "loss", "perplexity")))
@@ -225,7 +233,8 @@ def read_stages(path: pathlib.Path, names: list[str], notes: list[str]) -> list[
         table = np.array(steps[number], dtype=float).reshape(-1, len(STEP_KEYS))
         stages.append(Stage(number, name, {key: table[:, i] for i, key in enumerate(STEP_KEYS)},
                             [line for line in evaluations[number] if "task" not in line],
-                            [line for line in evaluations[number] if "task" in line], gates[number]))
+                            [line for line in evaluations[number] if "task" in line], gates[number],
+                            phases[number], mfu[number]))
     return stages
 
 

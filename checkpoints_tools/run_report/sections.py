@@ -57,6 +57,10 @@ def overview(page: Page) -> None:
             rows.append(row(f"{title}: {name}", page.runs, functools.partial(of_stage, number, cell)))
     rows += [row("LLM tokens a second, median", page.runs, speed_cell),
              row("peak memory of a rank", page.runs, memory_cell)]
+    if any(stage.mfu for run in page.runs for stage in run.stages):
+        rows.append(row("MFU, median, percent", page.runs, mfu_cell))
+    if any(stage.phases for run in page.runs for stage in run.stages):
+        rows.append(row("step time by phase, percent", page.runs, phases_cell))
     scored = dict.fromkeys((entry.task, entry.mode) for run in page.runs for entry in run.evaluations if entry.scores)
     rows += [row(f"{task} accuracy, {mode}, percent", page.runs, functools.partial(mean_cell, task, mode))
              for task, mode in scored]
@@ -105,6 +109,20 @@ def speed_cell(run: Run) -> str:
 def memory_cell(run: Run) -> str:
     values = all_steps(run, "peak_memory_bytes")
     return size(float(values.max())) if values.size else "–"
+
+
+def mfu_cell(run: Run) -> str:
+    values = [value for stage in run.stages for value in stage.mfu]
+    return f"{100 * np.nanmedian(values):.1f}" if values else "–"
+
+
+def phases_cell(run: Run) -> str:
+    """Of the steps that were timed by phase."""
+    steps = [phases for stage in run.stages for phases in stage.phases]
+    sums = {name: sum(phases[name] for phases in steps if name in phases) for name in dict.fromkeys(
+        name for phases in steps for name in phases)}
+    whole = sum(sums.values())
+    return ", ".join(f"{escaped(name)} {100 * value / whole:.0f}" for name, value in sums.items()) if whole > 0 else "–"
 
 
 def mean_cell(task: str, mode: str, run: Run) -> str:

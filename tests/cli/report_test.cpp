@@ -122,6 +122,8 @@ TEST_F(Report, ShowsTheNumbersThatTheRunWrote) {
     EXPECT_NE(steps.back().at("gates"), steps.front().at("gates"));
     EXPECT_THAT(text, HasSubstr(digits(steps.front().at("loss")) + " → " + digits(steps.back().at("loss"))));
   }
+  EXPECT_TRUE(metrics.front().contains("counters"));
+  EXPECT_THAT(text, HasSubstr("step time by phase, percent"));
   std::set<std::string> languages;
   for (const json& line : read_jsonl(run() / "evaluations.jsonl")) {
     if (line.at("step") == 2) continue;  // neither the first nor the last of its stage

@@ -68,13 +68,21 @@ TEST_F(Train, WritesWhatItPromises) {
   EXPECT_THAT(outcome.output, HasSubstr("trained weights: " + (output() / "1-only/trainables.safetensors").string()));
   const auto metrics = read_file(output() / "metrics.jsonl");
   EXPECT_EQ(std::count(metrics.begin(), metrics.end(), '\n'), 6);
-  for (const char* key : {"stage", "step", "loss", "grad_norm", "lr", "label_tokens", "tokens_per_s", "samples_per_s", "step_s",
-                          "peak_memory_bytes"}) {
+  for (const char* key : {"stage", "step", "loss", "grad_norm", "lr", "label_tokens", "tokens_per_s", "samples_per_s",
+                          "step_s", "peak_memory_bytes", "phase_s", "counters", "host_syncs"}) {
     EXPECT_THAT(metrics, HasSubstr("\"" + std::string(key) + "\":"));
   }
   for (const char* file : {"config.yaml", "summary.json", "1-only/trainables.safetensors", "1-only/step-00000006/state.json"}) {
     EXPECT_TRUE(fs::exists(output() / file)) << file;
   }
+}
+
+TEST_F(Train, AProfileTellsWhatAStageDid) {
+  const auto outcome = train(1, config() + " --profile");
+  ASSERT_EQ(outcome.code, 0) << outcome.output;
+  EXPECT_THAT(outcome.output, HasSubstr("profile of 6 steps of stage only"));
+  EXPECT_THAT(outcome.output, HasSubstr("llm_backward"));
+  EXPECT_THAT(outcome.output, HasSubstr("host waits 1.0"));
 }
 
 TEST_F(Train, AFinishedRunIsLeftAlone) {
@@ -119,6 +127,14 @@ TEST_F(Train, DryRunPrintsThePlanAndWritesNothing) {
   EXPECT_THAT(outcome.output, HasSubstr("4 ranks = 2 tensor parallel x 2 data parallel"));
   EXPECT_THAT(outcome.output, HasSubstr("frozen LLM"));
   EXPECT_THAT(outcome.output, HasSubstr("6 (3 an epoch)"));
+  for (const char* part : {"tokens a micro-batch", "TFLOP", "communication", "in a cache of float32",
+                           "a rank at its peak", "the run on this machine's CPU"}) {
+    EXPECT_THAT(outcome.output, HasSubstr(part));
+  }
+  const auto planned = train(1, config() + " --dry-run --world 8 --gpu h200");
+  EXPECT_EQ(planned.code, 0) << planned.output;
+  EXPECT_THAT(planned.output, HasSubstr("the run on h200"));
+  EXPECT_EQ(train(1, config() + " --dry-run --gpu abacus").code, 2);
   EXPECT_FALSE(fs::exists(output()));
 }
 

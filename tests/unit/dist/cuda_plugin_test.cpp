@@ -24,6 +24,7 @@ TEST(CudaPlugin, its_errors_arrive_as_comm_errors) {
   const CudaPlugin& plugin = load_cuda_plugin({LAYALIGN_BINARY_DIR});
   EXPECT_THROW(plugin.make_nccl_backend("too short", 0, 2, 0), CommError);
   EXPECT_THROW(plugin.pci_bus_id(plugin.device_count()), CommError);
+  EXPECT_THROW(plugin.device_name(plugin.device_count()), CommError);
 }
 
 }  // namespace

@@ -5,6 +5,7 @@
 
 #include "dist/cuda_plugin.h"
 #include "dist/error.h"
+#include "dist/tensor_memory.h"
 
 namespace {
 
@@ -19,6 +20,23 @@ TEST(Device, peak_memory_keeps_what_was_held_once) {
   EXPECT_GE(peak_memory_bytes(at::kCPU), before);
 }
 
+TEST(TensorMemory, counts_what_tensors_hold) {
+  count_cpu_tensors();
+  constexpr int64_t kBytes = 8 << 20;
+  const int64_t before = cpu_tensor_bytes();
+  reset_peak_cpu_tensor_bytes();
+  EXPECT_EQ(peak_tensor_bytes(at::kCPU), before);
+  {
+    const at::Tensor held = at::empty({kBytes}, at::kByte);
+    const at::Tensor view = held.narrow(0, 0, 10);
+    // The C library rounds blocks up, by less than a page.
+    EXPECT_NEAR(static_cast<double>(cpu_tensor_bytes() - before), kBytes, 4096);
+    const at::Tensor empty = at::empty({0});
+  }
+  EXPECT_EQ(cpu_tensor_bytes(), before);
+  EXPECT_NEAR(static_cast<double>(peak_tensor_bytes(at::kCPU) - before), kBytes, 4096);
+}
+
 TEST(Device, main_memory_is_known) {
   const DeviceMemory memory = device_memory(at::kCPU);
   EXPECT_GT(memory.free_bytes, 0);
@@ -27,6 +45,8 @@ TEST(Device, main_memory_is_known) {
 
 TEST(Device, a_gpu_that_is_not_in_use_has_no_figures) {
   EXPECT_THROW(peak_memory_bytes(at::Device(at::kCUDA, 0)), c10::Error);
+  EXPECT_THROW(device_name(at::Device(at::kCUDA, 0)), c10::Error);
+  EXPECT_EQ(device_name(at::kCPU), "");
 }
 
 TEST(CudaPlugin, says_where_it_was_looked_for) {

@@ -53,6 +53,44 @@ TEST(Metrics, GatesAreAListBehindTheOthers) {
   EXPECT_THAT(to_json(metrics), testing::EndsWith(R"("peak_memory_bytes": 123456789, "gates": [0.100000001, -2, null]})"));
 }
 
+StepCounters counters() {
+  StepCounters counters{.encoder_tokens = 40,
+                        .label_ratio = 0.5,
+                        .llm_rows = 80,
+                        .padding_rows = 0,
+                        .rank_imbalance = 1.25,
+                        .micro_batches = 2,
+                        .tp = {10, 2, 4096},
+                        .world = {1, 0, 512},
+                        .peak_tensor_bytes = 7777};
+  counters.flops.forward[static_cast<size_t>(model::Part::kLlm)] = 100;
+  counters.flops.backward[static_cast<size_t>(model::Part::kLlm)] = 90;
+  counters.flops.forward[static_cast<size_t>(model::Part::kFusion)] = 5;
+  counters.flops.backward[static_cast<size_t>(model::Part::kFusion)] = 6;
+  return counters;
+}
+
+TEST(Metrics, CountersAreAnObjectBehindAll) {
+  StepMetrics metrics = step_metrics(0, 120);
+  metrics.llm_tokens = 160;
+  metrics.mfu = 0.25;
+  metrics.phase_s = PhaseSeconds{0.1, 0.2, 0.3, 0.4, 0.05, 0.06};
+  metrics.counters = counters();
+  const std::string flops =
+      R"({"encoder": 0, "llm_forward": 100, "llm_backward": 90, "mapping": 0, "aligner": 0, "fusion": 11, "lm_head": 0, "other": 0})";
+  const std::string text =
+      R"("peak_memory_bytes": 123456789, "mfu": 0.25, "phase_s": {"data": 0.1, "encoder": 0.2, "forward": 0.3, "backward": 0.4, )"
+      R"("reduce": 0.05, "update": 0.06}, "counters": {"llm_tokens": 160, "encoder_tokens": 40, "micro_batches": 2, )"
+      R"("label_ratio": 0.5, "padding_ratio": 0, "rank_imbalance": 1.25, "peak_tensor_bytes": 7777, "flops": )" +
+      flops +
+      R"(, "collectives": {"tp": {"all_reduces": 10, "all_gathers": 2, "bytes": 4096}, )"
+      R"("world": {"all_reduces": 1, "all_gathers": 0, "bytes": 512}})";
+  EXPECT_THAT(to_json(metrics), testing::EndsWith(text + "}}"));
+  metrics.counters->executed = model::WorkCount{.flops = metrics.counters->flops, .operators = 321, .host_syncs = 1};
+  EXPECT_THAT(to_json(metrics), testing::EndsWith(text + R"(, "executed": {"flops": )" + flops +
+                                                  R"(, "operators": 321, "host_syncs": 1}}})"));
+}
+
 TEST(Metrics, NineDigitsGiveEveryFloat32Back) {
   float value = 9.062845f;
   for (int i = 0; i < 1000; ++i) {

@@ -15,8 +15,13 @@ using testing::MatchesRegex;
 using testing::Not;
 
 StepMetrics at_step(int64_t step) {
-  return {
-      .stage = "translation", .step = step, .loss = 3.21043, .grad_norm = 0.8125, .lr = 9.1e-4, .tokens_per_s = 5321.2};
+  return {.stage = "translation",
+          .step = step,
+          .loss = 3.21043,
+          .grad_norm = 0.8125,
+          .lr = 9.1e-4,
+          .tokens_per_s = 5321.2,
+          .samples_per_s = 11.5};
 }
 
 TEST(Progress, DurationsAreShort) {
@@ -33,11 +38,24 @@ TEST(Progress, APipeGetsALineEveryFewStepsAndTheLastOne) {
   Progress progress("translation", 0, 2, 25, 10, stdout_is_terminal());
   for (int64_t step = 1; step <= 25; ++step) progress.step(at_step(step));
   progress.finish();
-  const std::string numbers = "  loss 3.2104  grad 0.81  lr 9.1e-04  5321 tok/s";
+  const std::string numbers = "  loss 3.2104  grad 0.81  lr 9.1e-04  5321 tok/s  11.5 samples/s";
   EXPECT_THAT(shown_lines(pipe.text()),
               ElementsAre(MatchesRegex(".*\\] stage 1/2 translation  step 10/25" + numbers + "  ETA [0-9]+s"),
                           MatchesRegex(".*\\] stage 1/2 translation  step 20/25" + numbers + "  ETA [0-9]+s"),
                           MatchesRegex(".*\\] stage 1/2 translation  step 25/25" + numbers), ""));
+}
+
+TEST(Progress, ALineHasTheSharesOfThePhases) {
+  CapturedStdout pipe(Stdout::kPipe);
+  Progress progress("task", 1, 2, 1, 1, stdout_is_terminal());
+  StepMetrics metrics = at_step(1);
+  metrics.mfu = 0.4123;
+  metrics.phase_s = PhaseSeconds{0.01, 0.09, 0.3, 0.5, 0.04, 0.06};
+  progress.step(metrics);
+  EXPECT_THAT(
+      pipe.text(),
+      HasSubstr(
+          "5321 tok/s  MFU 41.2 %  11.5 samples/s  data 1, encoder 9, forward 30, backward 50, reduce 4, update 6 %"));
 }
 
 TEST(Progress, ATerminalGetsABarBelowTheLines) {
