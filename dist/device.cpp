@@ -65,10 +65,7 @@ DeviceMemory device_memory(at::Device device) {
 }
 
 std::string processor_name(at::Device device) {
-  if (!device.is_cpu()) {
-    const CudaPlugin& plugin = plugin_of(device);
-    return plugin.device_name(device.index());
-  }
+  if (!device.is_cpu()) return device_name(device);
   std::string vendor = cpu_fact("vendor_id");
   if (vendor.empty()) vendor = cpu_fact("CPU implementer");  // of ARM
   return (vendor.empty() ? "CPU" : vendor) + " " + at::get_cpu_capability();

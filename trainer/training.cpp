@@ -12,6 +12,7 @@
 #include "configs/scalars.h"
 #include "dist/device.h"
 #include "dist/error.h"
+#include "trainer/durable_file.h"
 #include "trainer/error.h"
 #include "trainer/format.h"
 #include "trainer/gpu_specs.h"
