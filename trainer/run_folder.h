@@ -16,12 +16,13 @@ namespace layalign::trainer {
 ///     OUTPUT/metrics.jsonl           a line a step
 ///     OUTPUT/evaluations.jsonl       a line an evaluation
 ///     OUTPUT/summary.json            written last: the run is finished
-///     OUTPUT/latest                  the newest checkpoint, "1-translation/step-00000200": a hint, resuming looks for itself
-///     OUTPUT/1-translation/          a folder a stage:
+///     OUTPUT/latest                  the newest checkpoint, "1-translation/step-00000200": a hint, resuming looks for
+///     itself OUTPUT/1-translation/          a folder a stage:
 ///       trainables.safetensors         the end of the stage
 ///       best.safetensors               the lowest perplexity on the dev set
 ///       step-00000200/                 training states, see training_state.h
 ///     OUTPUT/evaluation/             what layalign-eval writes by default
+///     OUTPUT/grid.json               what parallel.tensor: auto chose, and why
 ///     OUTPUT/.lock                   held while a run writes here
 class RunFolder {
  public:
@@ -33,6 +34,7 @@ class RunFolder {
   std::filesystem::path config() const { return output_ / kConfig; }
   std::filesystem::path metrics() const { return output_ / "metrics.jsonl"; }
   std::filesystem::path evaluations() const { return output_ / "evaluations.jsonl"; }
+  std::filesystem::path grid() const { return output_ / "grid.json"; }
   std::filesystem::path summary() const { return output_ / kSummary; }
   std::filesystem::path evaluation() const { return output_ / kEvaluation; }
   std::filesystem::path trainables(int64_t stage_index) const { return stages_.at(stage_index) / kTrainables; }
