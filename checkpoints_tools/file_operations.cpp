@@ -1,6 +1,7 @@
 #include "checkpoints_tools/file_operations.h"
 
 #include <fcntl.h>
+#include <sys/stat.h>
 #include <sys/statvfs.h>
 #include <unistd.h>
 
@@ -50,19 +51,24 @@ Hook& hook() {
   throw IoError(message);
 }
 
-/// Numbers the operation and asks the hook. Returns what a write has to heed; an injected error is thrown here.
-FileFault begin(FileAction action, const fs::path& path, const fs::path& shown, std::string_view what,
-                int64_t bytes = 0) {
+/// Numbers the operation and asks the hook. Returns what the caller has to heed: an error, half of a write.
+FileFault ask(FileOperation operation) {
   FileFault fault;
   {
     const std::lock_guard lock(hook().mutex);
-    const FileOperation operation{++hook().count, action, path, bytes};
+    operation.number = ++hook().count;
     if (!hook().function) return {};
     fault = hook().function(operation);
   }
-  const bool writes = action == FileAction::kWrite;
+  const bool writes = operation.action == FileAction::kWrite;
   if (fault.kind == FileFault::Kind::kKill || (fault.kind == FileFault::Kind::kKillHalfway && !writes)) die();
-  if (fault.kind == FileFault::Kind::kError) fail(shown, what, fault.error, bytes);
+  return fault;
+}
+
+/// The same; an injected error is thrown here.
+FileFault begin(const FileOperation& operation, const fs::path& shown, std::string_view what) {
+  const FileFault fault = ask(operation);
+  if (fault.kind == FileFault::Kind::kError) fail(shown, what, fault.error, operation.bytes);
   return fault;
 }
 
@@ -78,7 +84,7 @@ auto uninterrupted(Call call) {
 fs::path folder_of(const fs::path& path) { return path.has_parent_path() ? path.parent_path() : fs::path("."); }
 
 void unlink_if_there(const fs::path& path, const fs::path& shown, std::string_view what) {
-  begin(FileAction::kRemove, path, shown, what);
+  begin({.action = FileAction::kRemove, .path = path}, shown, what);
   if (::unlink(path.c_str()) != 0 && errno != ENOENT) fail(shown, what, errno);
 }
 
@@ -116,45 +122,54 @@ FileHook short_write_at(int64_t number) { return at(number, {FileFault::Kind::kS
 FileHook record_into(std::vector<FileOperation>& log) {
   return [&log](const FileOperation& operation) {
     log.push_back(operation);
+    log.back().content = {};
     return FileFault{};
   };
 }
 
-FileWriter::FileWriter(int descriptor, fs::path shown) : shown_(std::move(shown)), descriptor_(descriptor) {}
+FileWriter::FileWriter(int descriptor, fs::path path, fs::path shown)
+    : path_(std::move(path)), shown_(std::move(shown)), descriptor_(descriptor) {}
 
 FileWriter FileWriter::create(const fs::path& path, const fs::path& shown) {
   unlink_if_there(path, shown, "remove the old temporary file");
   constexpr std::string_view kWhat = "create it";
-  begin(FileAction::kCreate, path, shown, kWhat);
+  begin({.action = FileAction::kCreate, .path = path}, shown, kWhat);
   const int descriptor =
       uninterrupted([&] { return ::open(path.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666); });
   if (descriptor < 0) fail(shown, kWhat, errno, 1);
-  return {descriptor, shown};
+  return {descriptor, path, shown};
 }
 
 FileWriter FileWriter::open(const fs::path& path, const fs::path& shown) {
   constexpr std::string_view kWhat = "open it for writing";
-  begin(FileAction::kOpen, path, shown, kWhat);
+  begin({.action = FileAction::kOpen, .path = path}, shown, kWhat);
   const int descriptor = uninterrupted([&] { return ::open(path.c_str(), O_WRONLY | O_CLOEXEC); });
   if (descriptor < 0) fail(shown, kWhat, errno);
-  return {descriptor, shown};
+  return {descriptor, path, shown};
 }
 
 FileWriter FileWriter::append(const fs::path& path) {
   constexpr std::string_view kWhat = "open it for writing";
-  begin(FileAction::kOpen, path, path, kWhat);
+  std::error_code unknown;
+  const bool is_new = !fs::exists(path, unknown);
+  begin({.action = FileAction::kOpen, .path = path}, path, kWhat);
   const int descriptor = uninterrupted([&] { return ::open(path.c_str(), O_WRONLY | O_CREAT | O_CLOEXEC, 0666); });
   if (descriptor < 0) fail(path, kWhat, errno, 1);
-  FileWriter file{descriptor, path};
+  FileWriter file{descriptor, path, path};
   file.end_ = ::lseek(descriptor, 0, SEEK_END);
   if (file.end_ < 0) fail(path, kWhat, errno);
+  if (is_new) flush_folder_of(path);
   return file;
 }
 
 FileWriter::FileWriter(FileWriter&& other) noexcept
-    : shown_(std::move(other.shown_)), descriptor_(std::exchange(other.descriptor_, -1)), end_(other.end_) {}
+    : path_(std::move(other.path_)),
+      shown_(std::move(other.shown_)),
+      descriptor_(std::exchange(other.descriptor_, -1)),
+      end_(other.end_) {}
 
 FileWriter& FileWriter::operator=(FileWriter&& other) noexcept {
+  std::swap(path_, other.path_);
   std::swap(shown_, other.shown_);
   std::swap(descriptor_, other.descriptor_);
   std::swap(end_, other.end_);
@@ -172,7 +187,12 @@ void FileWriter::write(std::span<const std::byte> bytes) {
 
 void FileWriter::write_at(int64_t offset, std::span<const std::byte> bytes) {
   constexpr std::string_view kWhat = "write it";
-  FileFault fault = begin(FileAction::kWrite, shown_, shown_, kWhat, static_cast<int64_t>(bytes.size()));
+  const FileOperation operation{.action = FileAction::kWrite,
+                                .path = path_,
+                                .bytes = static_cast<int64_t>(bytes.size()),
+                                .offset = offset,
+                                .content = bytes};
+  FileFault fault = begin(operation, shown_, kWhat);
   while (!bytes.empty()) {
     // A write may take less than it was given (a nearly full disk, 2 GiB at most): the next one tells why.
     const size_t part = fault.kind == FileFault::Kind::kNone ? bytes.size() : std::max<size_t>(bytes.size() / 2, 1);
@@ -187,7 +207,7 @@ void FileWriter::write_at(int64_t offset, std::span<const std::byte> bytes) {
 
 void FileWriter::allocate(int64_t bytes) {
   constexpr std::string_view kWhat = "reserve room for it";
-  begin(FileAction::kAllocate, shown_, shown_, kWhat, bytes);
+  begin({.action = FileAction::kAllocate, .path = path_, .bytes = bytes}, shown_, kWhat);
   int error = EINTR;
   while (error == EINTR) error = ::posix_fallocate(descriptor_, 0, bytes);
   if (error != 0) fail(shown_, kWhat, error, bytes);
@@ -195,40 +215,47 @@ void FileWriter::allocate(int64_t bytes) {
 
 void FileWriter::flush() {
   constexpr std::string_view kWhat = "flush it to the disk";
-  begin(FileAction::kFlush, shown_, shown_, kWhat);
+  begin({.action = FileAction::kFlush, .path = path_}, shown_, kWhat);
   // Never tried again after an error: the system has dropped the pages that it could not write.
   if (uninterrupted([&] { return ::fsync(descriptor_); }) != 0) fail(shown_, kWhat, errno, 1);
 }
 
 void FileWriter::close() {
   constexpr std::string_view kWhat = "close it";
-  begin(FileAction::kClose, shown_, shown_, kWhat);
+  begin({.action = FileAction::kClose, .path = path_}, shown_, kWhat);
   // The descriptor is gone even where this fails.
   if (::close(std::exchange(descriptor_, -1)) != 0 && errno != EINTR) fail(shown_, kWhat, errno, 1);
 }
 
 void rename_file(const fs::path& from, const fs::path& to) {
   constexpr std::string_view kWhat = "rename its temporary file";
-  begin(FileAction::kRename, to, to, kWhat);
+  begin({.action = FileAction::kRename, .path = to, .other = from}, to, kWhat);
   if (::rename(from.c_str(), to.c_str()) != 0) fail(to, kWhat, errno, 1);
 }
 
 bool exchange_names(const fs::path& one, const fs::path& other) {
   constexpr std::string_view kWhat = "exchange it with the new one";
-  begin(FileAction::kExchange, other, other, kWhat);
-  if (::renameat2(AT_FDCWD, one.c_str(), AT_FDCWD, other.c_str(), RENAME_EXCHANGE) == 0) return true;
-  if (errno == EINVAL || errno == ENOSYS || errno == EOPNOTSUPP) return false;
-  fail(other, kWhat, errno, 1);
+  const FileFault fault = ask({.action = FileAction::kExchange, .path = other, .other = one});
+  int error = fault.error;
+  if (fault.kind != FileFault::Kind::kError) {
+    error = ::renameat2(AT_FDCWD, one.c_str(), AT_FDCWD, other.c_str(), RENAME_EXCHANGE) == 0 ? 0 : errno;
+  }
+  if (error == 0) return true;
+  if (error == EINVAL || error == ENOSYS || error == EOPNOTSUPP) return false;
+  fail(other, kWhat, error, 1);
 }
 
 void make_folder(const fs::path& path) {
   std::error_code unknown;
   if (fs::is_directory(path, unknown)) return;
+  if (!path.has_filename()) return make_folder(path.parent_path());  // "a/b/"
+  if (!fs::exists(folder_of(path), unknown)) make_folder(folder_of(path));
   constexpr std::string_view kWhat = "make the folder";
-  begin(FileAction::kMakeFolder, path, path, kWhat);
-  std::error_code error;
-  fs::create_directories(path, error);
-  if (error) fail(path, kWhat, error.value(), 1);
+  begin({.action = FileAction::kMakeFolder, .path = path}, path, kWhat);
+  const int error = ::mkdir(path.c_str(), 0777) == 0 ? 0 : errno;
+  const bool is_there = error == EEXIST && fs::is_directory(path, unknown);  // another process was faster
+  if (error != 0 && !is_there) fail(path, kWhat, error, 1);
+  flush_folder_of(path);
 }
 
 void remove_folder(const fs::path& path) {
@@ -237,13 +264,13 @@ void remove_folder(const fs::path& path) {
   for (const auto& entry : fs::directory_iterator(path)) entries.push_back(entry.path());
   for (const fs::path& entry : entries) remove_folder(entry);
   constexpr std::string_view kWhat = "remove the folder";
-  begin(FileAction::kRemoveFolder, path, path, kWhat);
+  begin({.action = FileAction::kRemoveFolder, .path = path}, path, kWhat);
   if (::rmdir(path.c_str()) != 0 && errno != ENOENT) fail(path, kWhat, errno);
 }
 
 void flush_folder_of(const fs::path& path) {
   constexpr std::string_view kWhat = "flush its folder to the disk";
-  begin(FileAction::kFlushFolder, folder_of(path), path, kWhat);
+  begin({.action = FileAction::kFlushFolder, .path = folder_of(path)}, path, kWhat);
   const int descriptor =
       uninterrupted([&] { return ::open(folder_of(path).c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC); });
   if (descriptor < 0) fail(path, "open its folder to flush it", errno);

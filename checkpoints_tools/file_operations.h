@@ -37,8 +37,11 @@ std::string_view name_of(FileAction action);
 struct FileOperation {
   int64_t number = 0;  ///< from 1, in this process since the hook was set
   FileAction action = FileAction::kWrite;
-  std::filesystem::path path;  ///< of a rename: the new name
-  int64_t bytes = 0;           ///< of a write or an allocation
+  std::filesystem::path path;          ///< of a file: as it was opened; of a rename: the new name
+  int64_t bytes = 0;                   ///< of a write or an allocation
+  int64_t offset = 0;                  ///< of a write
+  std::span<const std::byte> content;  ///< of a write, as long as the hook runs
+  std::filesystem::path other;         ///< of a rename: the old name; of an exchange: the other one
 };
 
 /// What happens to an operation instead of success.
@@ -47,8 +50,8 @@ struct FileFault {
     kNone,
     kKill,         ///< the process dies before the operation, as by kill -9
     kKillHalfway,  ///< it dies after half of the bytes; an operation that writes none: before it
-    kError,        ///< the operation is not made and fails with `error`
-    kShortWrite,   ///< the system takes half of the bytes at first, which is no error
+    kError,  ///< the operation is not made and fails with `error` (an exchange with EINVAL: as where none can be made)
+    kShortWrite,  ///< the system takes half of the bytes at first, which is no error
   };
   Kind kind = Kind::kNone;
   int error = 0;  ///< errno
@@ -64,8 +67,8 @@ void set_file_hook(FileHook hook);
 /// Operations since the hook was set.
 int64_t file_operation_count();
 
-/// Hooks: the process dies at operation `number`; that operation fails; it is a short write; all are noted in `log`,
-/// which must outlive the hook.
+/// Hooks: the process dies at operation `number`; that operation fails; it is a short write; all are noted, without
+/// content, in `log`, which must outlive the hook.
 FileHook kill_at(int64_t number, bool halfway = false);
 FileHook fail_at(int64_t number, int error);
 FileHook short_write_at(int64_t number);
@@ -79,7 +82,7 @@ class FileWriter {
   static FileWriter create(const std::filesystem::path& path, const std::filesystem::path& shown);
   /// Opens a file that is there.
   static FileWriter open(const std::filesystem::path& path, const std::filesystem::path& shown);
-  /// Opens a file, which is made where it is not there; `write` goes on at its end.
+  /// Opens a file, which is made where it is not there (its name is then durable); `write` goes on at its end.
   static FileWriter append(const std::filesystem::path& path);
 
   FileWriter(FileWriter&& other) noexcept;
@@ -99,9 +102,9 @@ class FileWriter {
   void close();
 
  private:
-  FileWriter(int descriptor, std::filesystem::path shown);
+  FileWriter(int descriptor, std::filesystem::path path, std::filesystem::path shown);
 
-  std::filesystem::path shown_;
+  std::filesystem::path path_, shown_;
   int descriptor_ = -1;
   int64_t end_ = 0;  // of the last `write`
 };
@@ -110,7 +113,8 @@ class FileWriter {
 void rename_file(const std::filesystem::path& from, const std::filesystem::path& to);
 /// Exchanges the names of two files or folders in one step. False: this file system cannot.
 bool exchange_names(const std::filesystem::path& one, const std::filesystem::path& other);
-/// Makes a folder and those above it; one that is there is no error.
+/// Makes a folder and those above it, and their names durable: what is made durable in a folder is lost with its name.
+/// One that is there is no error.
 void make_folder(const std::filesystem::path& path);
 /// Removes a folder with all that is in it, or a file; what is not there is no error.
 void remove_folder(const std::filesystem::path& path);

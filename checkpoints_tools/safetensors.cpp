@@ -7,9 +7,11 @@
 #include <nlohmann/json.hpp>
 #include <numeric>
 #include <set>
+#include <span>
 #include <utility>
 
 #include "checkpoints_tools/atomic_file.h"
+#include "checkpoints_tools/safetensors_checksum.h"
 #include "checkpoints_tools/safetensors_header.h"
 #include "checkpoints_tools/torch_dtype.h"
 
@@ -35,6 +37,16 @@ void check_bools(const at::Tensor& tensor, const std::filesystem::path& path, co
 
 SafetensorsFile::SafetensorsFile(std::filesystem::path path) : file_(std::move(path)) {
   SafetensorsHeader header = parse_header(file_.bytes(), file_.path());
+  if (const auto given = header.metadata.find(kChecksumKey); given != header.metadata.end()) {
+    Xxh3 hash = begin_checksum(header);
+    hash.update(bytes().subspan(header.data_begin));
+    if (const std::string got = hash.hex(); got != given->second) {
+      fail(file_.path(),
+           "damaged: its content has the XXH3-128 " + got + ", its metadata say " + in_quotes(given->second) +
+               "; copy it again. Where another program changed it and kept the metadata, save it without " +
+               in_quotes(kChecksumKey));
+    }
+  }
   tensors_ = std::move(header.tensors);
   metadata_ = std::move(header.metadata);
   data_begin_ = header.data_begin;
@@ -129,29 +141,45 @@ std::string json_string(const std::filesystem::path& path, const std::string& te
   }
 }
 
-std::string header_of(const std::filesystem::path& path, const std::vector<Entry>& entries,
-                      std::map<std::string, std::string> metadata) {
-  metadata.try_emplace("format", "pt");
-  std::string header = c10::str("{\"", kMetadataKey, "\":{");
-  for (const auto& [key, value] : metadata) {
-    if (header.back() != '{') header += ',';
-    header += json_string(path, key) + ":" + json_string(path, value);
-  }
-  header += '}';
+/// What the header says, without the checksum; offsets count from the first tensor.
+SafetensorsHeader plan_header(const std::vector<Entry>& entries, const std::map<std::string, std::string>& metadata) {
+  SafetensorsHeader header;
+  header.metadata = metadata;
+  header.metadata.try_emplace("format", "pt");
   uint64_t offset = 0;
   for (const auto& [name, tensor, dtype] : entries) {
     const uint64_t end = offset + static_cast<uint64_t>(tensor->numel()) * dtype->bytes;
-    header += c10::str(",", json_string(path, *name), R"(:{"dtype":")", dtype->name, R"(","shape":)",
-                       nlohmann::json(tensor->sizes().vec()).dump(), R"(,"data_offsets":[)", offset, ",", end, "]}");
+    header.tensors.emplace(*name, TensorInfo{std::string(dtype->name), tensor->sizes().vec(), offset, end});
     offset = end;
   }
-  header += '}';
-  header.resize((header.size() + 7) / 8 * 8, ' ');  // so that the tensors begin at a multiple of 8
-  if (header.size() > kMaxHeaderBytes) {
-    fail(path, "cannot write a header of " + std::to_string(header.size()) + " bytes, the format's limit is " +
+  return header;
+}
+
+/// The header as it is written.
+std::string text_of(const std::filesystem::path& path, const std::vector<Entry>& entries,
+                    const SafetensorsHeader& header) {
+  std::string text = c10::str("{\"", kMetadataKey, "\":{");
+  for (const auto& [key, value] : header.metadata) {
+    if (text.back() != '{') text += ',';
+    text += json_string(path, key) + ":" + json_string(path, value);
+  }
+  text += '}';
+  for (const Entry& entry : entries) {
+    const TensorInfo& tensor = header.tensors.at(*entry.name);
+    text += c10::str(",", json_string(path, *entry.name), R"(:{"dtype":")", tensor.dtype, R"(","shape":)",
+                     nlohmann::json(tensor.shape).dump(), R"(,"data_offsets":[)", tensor.begin, ",", tensor.end, "]}");
+  }
+  text += '}';
+  text.resize((text.size() + 7) / 8 * 8, ' ');  // so that the tensors begin at a multiple of 8
+  if (text.size() > kMaxHeaderBytes) {
+    fail(path, "cannot write a header of " + std::to_string(text.size()) + " bytes, the format's limit is " +
                    std::to_string(kMaxHeaderBytes) + "; use fewer tensors or less metadata");
   }
-  return header;
+  return text;
+}
+
+std::span<const std::byte> bytes_of(const at::Tensor& dense) {
+  return {static_cast<const std::byte*>(dense.const_data_ptr()), dense.nbytes()};
 }
 
 }  // namespace
@@ -160,17 +188,21 @@ void write_safetensors(const std::filesystem::path& path,
                        const std::vector<std::pair<std::string, at::Tensor>>& tensors,
                        const std::map<std::string, std::string>& metadata) {
   const std::vector<Entry> entries = in_file_order(path, tensors);
-  const std::string header = header_of(path, entries, metadata);
+  SafetensorsHeader header = plan_header(entries, metadata);
+  Xxh3 hash = begin_checksum(header);
+  std::vector<at::Tensor> dense;  // in CPU memory, so that what is hashed is what is written
+  for (const Entry& entry : entries) {
+    hash.update(bytes_of(dense.emplace_back(entry.tensor->detach().to(at::kCPU).resolve_neg().contiguous())));
+  }
+  header.metadata[kChecksumKey] = hash.hex();
+  const std::string text = text_of(path, entries, header);
   std::array<std::byte, kLengthBytes> length;
-  for (size_t i = 0; i < kLengthBytes; ++i) length[i] = static_cast<std::byte>(header.size() >> (8 * i) & 0xff);
+  for (size_t i = 0; i < kLengthBytes; ++i) length[i] = static_cast<std::byte>(text.size() >> (8 * i) & 0xff);
 
   AtomicFile file(path);
   file.write(length);
-  file.write(header);
-  for (const Entry& entry : entries) {
-    const at::Tensor dense = entry.tensor->detach().to(at::kCPU).resolve_neg().contiguous();
-    file.write({static_cast<const std::byte*>(dense.const_data_ptr()), dense.nbytes()});
-  }
+  file.write(text);
+  for (const at::Tensor& tensor : dense) file.write(bytes_of(tensor));
   file.commit();
 }
 

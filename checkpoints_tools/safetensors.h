@@ -11,6 +11,7 @@
 
 #include "checkpoints_tools/error.h"
 #include "checkpoints_tools/mapped_file.h"
+#include "checkpoints_tools/safetensors_checksum.h"
 #include "checkpoints_tools/tensor_info.h"
 
 namespace layalign::checkpoints_tools {
@@ -21,7 +22,8 @@ namespace layalign::checkpoints_tools {
 /// Threads: reading is safe from many threads.
 class SafetensorsFile {
  public:
-  /// Opens, validates and maps the file; no tensor is copied yet.
+  /// Opens, validates and maps the file; no tensor is copied yet. Where the metadata hold a checksum, as those of
+  /// `write_safetensors` do, every byte is read and compared with it.
   /// Errors: `CheckpointError` naming the file, the tensor and the byte.
   explicit SafetensorsFile(std::filesystem::path path);
 
@@ -30,6 +32,8 @@ class SafetensorsFile {
   /// The strings of `__metadata__`; empty where the file has none.
   const std::map<std::string, std::string>& metadata() const { return metadata_; }
   bool contains(const std::string& name) const { return tensors_.contains(name); }
+  /// Whether the file has a checksum, which then fits.
+  bool has_checksum() const { return metadata_.contains(kChecksumKey); }
 
   /// A copy in CPU memory, contiguous.
   /// Errors: `CheckpointError` where there is no such tensor, or a BOOL tensor holds other bytes than 0 and 1.
@@ -57,9 +61,10 @@ class SafetensorsFile {
 /// Writes the tensors (any device, any strides) as one safetensors file, by way of a temporary file in the same folder
 /// that is flushed to the disk and renamed: `path` holds either its old content or the whole new one.
 ///
-/// `metadata` gets `format: pt` where it does not say a format. Tensors lie in the reference writer's order (dtype,
-/// then name), so equal content gives equal bytes. Errors: `CheckpointError` for a name given twice, a dtype that the
-/// format lacks, and every failure of the disk (with path and reason); the temporary file is then removed.
+/// `metadata` gets `format: pt` where it does not say a format, and the checksum. Tensors lie in the reference writer's
+/// order (dtype, then name), so equal content gives equal bytes. Errors: `CheckpointError` for a name given twice, a
+/// dtype that the format lacks, and every failure of the disk (with path and reason); the temporary file is then
+/// removed.
 void write_safetensors(const std::filesystem::path& path,
                        const std::vector<std::pair<std::string, at::Tensor>>& tensors,
                        const std::map<std::string, std::string>& metadata = {});

@@ -7,6 +7,9 @@
 
 namespace layalign::data {
 
+/// The group of a row that names none: its own, by its place in the corpus, wherever the file lies.
+inline std::string group_of_row(int64_t index) { return "row " + std::to_string(index); }
+
 /// Samples by index, in a fixed order.
 /// Threads: all functions may be called from many threads at once.
 class Dataset {

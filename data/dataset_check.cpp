@@ -83,11 +83,13 @@ class Gatherer {
   /// A sample of ids, whose lengths are known.
   void add(const Sample& sample) {
     count(sample.language);
-    facts_.groups.push_back(sample.origin);
+    facts_.groups.push_back(group_of_row(static_cast<int64_t>(facts_.groups.size())));
     facts_.source.tokens.push_back(static_cast<int32_t>(sample.source.size()));
     if (!sample.prompt.empty()) facts_.prompt.tokens.push_back(static_cast<int32_t>(sample.prompt.size()));
     facts_.target.tokens.push_back(static_cast<int32_t>(sample.target.size()));
   }
+
+  bool is_empty() const { return facts_.size() == 0; }
 
   DatasetFacts finish() {
     measure();
@@ -214,6 +216,9 @@ DatasetFacts check_corpus(const configs::StageConfig& stage, const configs::Data
       return gatherer.add(token_id_sample(record, stage, vocabulary)), true;
     };
     for_each_jsonl(place.path, add, on_problem);
+    if (gatherer.is_empty()) {
+      go_on_after(place.path, on_problem, [&] { throw DataError(place.path.string() + ": the corpus is empty"); });
+    }
   } else {
     int64_t index = 0;
     const auto add = [&](const TextCorpus& corpus, TextRow row) {

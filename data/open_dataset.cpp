@@ -71,7 +71,7 @@ class TokenIdCorpus : public Dataset {
   int64_t size() const override { return static_cast<int64_t>(samples_.size()); }
   Sample get(int64_t index) const override { return samples_[index]; }
   const std::string& language(int64_t) const override { return kLanguage; }
-  std::string group(int64_t index) const override { return samples_[index].origin; }
+  std::string group(int64_t index) const override { return group_of_row(index); }
   int64_t longest_source() const override {
     size_t longest = 0;
     for (const auto& sample : samples_) longest = std::max(longest, sample.source.size());

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "configs/schema.h"
+#include "data/dataset.h"
 #include "data/text_file.h"
 
 namespace layalign::data {
@@ -43,7 +44,7 @@ struct TextCorpus {
   std::string prompt(const TextRow& row) const;
   /// The problem of the row at `index` of the corpus: its own where it names none. Many rows may stand on one line.
   static std::string group(const TextRow& row, int64_t index) {
-    return row.group.empty() ? "row " + std::to_string(index) : row.group;
+    return row.group.empty() ? group_of_row(index) : row.group;
   }
   /// Where the row stands: "file:line", in an array "file:line (item n)".
   std::string origin(const TextRow& row) const;

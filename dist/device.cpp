@@ -1,5 +1,6 @@
 #include "dist/device.h"
 
+#include <ATen/Version.h>
 #include <c10/util/Exception.h>
 #include <sys/resource.h>
 
@@ -24,9 +25,20 @@ int64_t proc_bytes(const char* file, const std::string& name) {
   return 0;
 }
 
+// The value of the first "name<tab>: value" line of /proc/cpuinfo; empty where there is no such line.
+std::string cpu_fact(const std::string& name) {
+  std::ifstream stream("/proc/cpuinfo");
+  for (std::string line; std::getline(stream, line);) {
+    if (line.rfind(name, 0) != 0) continue;
+    const size_t begin = line.find_first_not_of(": \t", name.size());
+    return begin == std::string::npos ? "" : line.substr(begin);
+  }
+  return "";
+}
+
 const CudaPlugin& plugin_of(at::Device device) {
   const CudaPlugin* plugin = loaded_cuda_plugin();
-  TORCH_CHECK(device.is_cuda() && plugin, "no memory figures for device ", device, ": it is not in use");
+  TORCH_CHECK(device.is_cuda() && plugin, "nothing is known of device ", device, ": it is not in use");
   return *plugin;
 }
 
@@ -52,8 +64,14 @@ DeviceMemory device_memory(at::Device device) {
   return {proc_bytes("/proc/meminfo", "MemAvailable"), proc_bytes("/proc/meminfo", "MemTotal")};
 }
 
-std::string device_name(at::Device device) {
-  return device.is_cpu() ? "" : plugin_of(device).device_name(device.index());
+std::string processor_name(at::Device device) {
+  if (!device.is_cpu()) {
+    const CudaPlugin& plugin = plugin_of(device);
+    return plugin.device_name(device.index());
+  }
+  std::string vendor = cpu_fact("vendor_id");
+  if (vendor.empty()) vendor = cpu_fact("CPU implementer");  // of ARM
+  return (vendor.empty() ? "CPU" : vendor) + " " + at::get_cpu_capability();
 }
 
 }  // namespace layalign::dist

@@ -20,7 +20,8 @@ struct DeviceMemory {
 /// What the device has and what is still free. CPU: the machine's main memory.
 DeviceMemory device_memory(at::Device device);
 
-/// What the driver calls a GPU; empty of a CPU.
-std::string device_name(at::Device device);
+/// What decides how a device rounds: of a CPU the vendor and the instruction set that LibTorch uses ("GenuineIntel
+/// AVX512"), of a GPU its name.
+std::string processor_name(at::Device device);
 
 }  // namespace layalign::dist

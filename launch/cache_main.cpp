@@ -4,6 +4,7 @@
 #include <cstdio>
 #include <iostream>
 
+#include "checkpoints_tools/file_operations.h"
 #include "configs/reader.h"
 #include "data/activation_cache/activation_cache.h"
 #include "data/error.h"
@@ -59,8 +60,10 @@ class BuildCommand {
     std::optional<data::CacheWriteLock> lock;
     together([&] {
       if (arguments_.dry_run) return;
-      fs::create_directories(folder_);
-      if (grid.world_rank == 0) lock.emplace(folder_);
+      checkpoints_tools::make_folder(folder_);
+      if (grid.world_rank != 0) return;
+      lock.emplace(folder_);
+      if (!lock->warning().empty()) trainer::log_warn(lock->warning());
     });
     bool is_there = false;
     together([&] { is_there = fs::exists(folder_ / "cache.json"); });

@@ -85,7 +85,8 @@ int verify(const VerifyArguments& arguments) {
   const auto items = trainer::check_all(CheckpointPlace(arguments.path));
   size_t bad = 0;
   for (const trainer::CheckedItem& item : items) {
-    std::cout << (item.problems.empty() ? "ok   " : "BAD  ") << item.path.string() << "\n";
+    std::cout << (item.problems.empty() ? "ok   " : "BAD  ") << item.path.string()
+              << (item.note.empty() ? "" : "  (" + item.note + ")") << "\n";
     for (const std::string& problem : item.problems) std::cout << "       " << problem << "\n";
     if (!item.problems.empty()) ++bad;
   }

@@ -12,6 +12,7 @@
 #include "launch/checkpoint_commands.h"
 #include "launch/checkpoint_output.h"
 #include "launch/failure.h"
+#include "model/error.h"
 #include "trainer/adapter_export.h"
 #include "trainer/adapter_form.h"
 #include "trainer/adapter_scores.h"
@@ -56,6 +57,45 @@ struct Source {
   std::optional<configs::RunConfig> config;
 };
 
+/// LLM layers in the order of the gates, and who tells them.
+struct ToldLayers {
+  std::string by;
+  std::vector<int64_t> layers;
+};
+
+/// All that tell the adapted LLM layers, which the weights themselves do not.
+std::vector<ToldLayers> told_layers(const ExportArguments& arguments, const Source& source) {
+  std::vector<ToldLayers> told{
+      {"--language-layers", arguments.language_layers},
+      {"what lies with " + source.file.string(), trainer::recorded_language_layers(source.file)}};
+  std::erase_if(told, [](const ToldLayers& one) { return one.layers.empty(); });
+  if (!source.config) return told;
+  const std::string file = first_given(arguments.config, source.place.run_config().string());
+  try {
+    const auto layers = trainer::resolve_layers(*source.config, source.sizes).language;
+    if (!layers.empty()) told.push_back({file, layers});
+  } catch (const model::ModelError&) {
+    if (told.empty()) throw;  // else the model need not be on this machine
+  }
+  return told;
+}
+
+/// What they tell. Errors: ConfigError where they differ, or where gates are there and nobody tells of them.
+std::vector<int64_t> language_layers(const ExportArguments& arguments, const Source& source) {
+  const std::vector<ToldLayers> told = told_layers(arguments, source);
+  for (const ToldLayers& other : told) {
+    if (other.layers == told[0].layers) continue;
+    throw configs::ConfigError("export: the LLM layers of the gates are " + nlohmann::json(told[0].layers).dump() +
+                               " by " + told[0].by + ", but " + nlohmann::json(other.layers).dump() + " by " +
+                               other.by + "; drop or mend what is wrong");
+  }
+  if (!told.empty()) return told[0].layers;
+  if (source.sizes.language_layers == 0) return {};
+  throw configs::ConfigError("export: nothing tells which LLM layers the " +
+                             std::to_string(source.sizes.language_layers) + " gates of " + source.file.string() +
+                             " belong to; add --config or --language-layers");
+}
+
 /// What an exported folder says of itself. Errors: ConfigError where there is no config.
 trainer::AdapterDescription describe_adapter(const ExportArguments& arguments, const Source& source) {
   if (!source.config) {
@@ -64,6 +104,7 @@ trainer::AdapterDescription describe_adapter(const ExportArguments& arguments, c
                                "trained with");
   }
   const configs::RunConfig& config = *source.config;
+  language_layers(arguments, source);  // refuses a config of other layers than lie with the weights
   trainer::AdapterDescription adapter;
   adapter.name = first_given(arguments.name, last_part(config.output));
   adapter.encoder = first_given(arguments.encoder_name, last_part(config.model.encoder));
@@ -109,17 +150,6 @@ int export_huggingface(const ExportArguments& arguments, const Source& source) {
   return code;
 }
 
-/// The adapted LLM layers, which the weights themselves do not tell.
-std::vector<int64_t> language_layers(const ExportArguments& arguments, const Source& source) {
-  if (!arguments.language_layers.empty()) return arguments.language_layers;
-  if (source.config) return trainer::resolve_layers(*source.config, source.sizes).language;
-  const std::vector<int64_t> layers = checkpoints_tools::language_layers_of(source.file);
-  if (!layers.empty() || source.sizes.language_layers == 0) return layers;
-  throw configs::ConfigError("export: nothing tells which LLM layers the " +
-                             std::to_string(source.sizes.language_layers) + " gates of " + source.file.string() +
-                             " belong to; add --config or --language-layers");
-}
-
 int export_reference(const ExportArguments& arguments, const Source& source) {
   check_output_file(arguments.output, arguments.force);
   const std::vector<int64_t> layers = language_layers(arguments, source);
@@ -153,6 +183,7 @@ void check_options(const ExportArguments& arguments) {
 
 int export_weights(const ExportArguments& arguments) {
   check_options(arguments);
+  check_outside_checkpoints(arguments.output);
   const trainer::CheckpointPlace place(arguments.path);
   Source source{place, place.weights(), trainer::read_weights(place), {}, std::nullopt};
   source.sizes = trainer::infer_sizes(source.tensors, source.file.string());

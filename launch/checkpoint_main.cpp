@@ -6,6 +6,7 @@
 
 #include "launch/checkpoint_commands.h"
 #include "launch/failure.h"
+#include "launch/file_fault.h"
 
 namespace layalign::launch {
 namespace {
@@ -54,8 +55,9 @@ class CommandLine {
     look->add_flag("--json", inspect_.json, "prints a JSON object");
     look->callback([this] { chosen = [this] { return inspect(inspect_); }; });
 
-    CLI::App* check = subcommand(
-        app, "verify", "checks every byte against the manifests, formats, and for NaN; 65 if bad", "runs/math");
+    CLI::App* check =
+        subcommand(app, "verify", "checks every byte against manifests and checksums, formats, and for NaN; 65 if bad",
+                   "runs/math");
     check->add_option("path", verify_.path, kPathHelp)->required();
     check->callback([this] { chosen = [this] { return verify(verify_); }; });
 
@@ -121,6 +123,7 @@ int main(int argc, char** argv) {
     return line.app.exit(error) == 0 ? kDone : kUsage;
   }
   try {
+    inject_file_fault();
     return line.chosen();
   } catch (...) {
     const auto [code, text] = describe(std::current_exception());

@@ -10,8 +10,11 @@ namespace layalign::launch {
 /// diff's answer for weights that differ, as diff(1).
 inline constexpr int kDifferent = 1;
 
-/// Refuses to replace a file that is there, unless `force`. Call it before anything is computed.
-/// Errors: ConfigError.
+/// Refuses a path inside a training checkpoint, whose manifest lists all that is in it. Errors: ConfigError.
+void check_outside_checkpoints(const std::string& path);
+
+/// Refuses to replace a file that is there, unless `force`, and one of a training checkpoint in any case. Call it
+/// before anything is computed. Errors: ConfigError.
 void check_output_file(const std::string& path, bool force);
 
 /// Writes tensors as one safetensors file, whole or not at all. Errors: IoError.

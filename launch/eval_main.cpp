@@ -3,6 +3,7 @@
 #include <ATen/core/grad_mode.h>
 #include <nlohmann/json.hpp>
 
+#include "checkpoints_tools/file_operations.h"
 #include "configs/reader.h"
 #include "launch/eval_arguments.h"
 #include "launch/eval_plan.h"
@@ -21,8 +22,6 @@
 
 namespace layalign::launch {
 namespace {
-
-namespace fs = std::filesystem;
 
 /// The whole of a `layalign-eval` command after its command line has been read.
 class EvalCommand {
@@ -102,54 +101,37 @@ class EvalCommand {
     grid_.world.broadcast(trainables_->masters(), 0);
   }
 
-  /// What the answers depend on: an interrupted evaluation goes on only where nothing of it has changed.
-  nlohmann::json identity() const {
-    const auto& experiment = plan_.experiment;
-    const auto& sampling = plan_.generation.sampling;
-    return {{"encoder", models_.encoder->fingerprint()},
-            {"llm", models_.llm->fingerprint()},
-            {"encoder_tokenizer", experiment.encoder_tokenizer_fingerprint},
-            {"llm_tokenizer", experiment.llm_tokenizer_fingerprint},
-            {"trainables", trainer::trainables_hash(trainables_->masters())},
-            {"encoder_layers", experiment.encoder_layers},
-            {"language_layers", experiment.language_layers},
-            {"prompt", plan_.stage().prompt},
-            {"max_source_tokens", plan_.stage().max_source_tokens},
-            {"max_prompt_tokens", plan_.stage().max_target_tokens},
-            {"max_new_tokens", plan_.generation.max_new_tokens},
-            {"temperature", sampling.temperature},
-            {"top_p", sampling.top_p},
-            {"seed", sampling.seed},
-            {"precision", experiment.config.parallel.precision}};
-  }
-
   void score(const trainer::Answering& answering) {
     EvalScores scores(plan_, checkpoint(), grid_.device.str());
     std::optional<trainer::EvaluationOutputs> outputs;
     if (!plan_.benchmarks.empty()) {
       together([&] {
         if (!is_first()) return;
-        fs::create_directories(plan_.output);
-        outputs.emplace(plan_.output / "outputs.jsonl", identity());
+        checkpoints_tools::make_folder(plan_.output);
+        outputs.emplace(plan_.output / "outputs.jsonl", trainer::output_identity(plan_.experiment, models_, *trainables_,
+                                                                                plan_.stage(), plan_.generation));
       });
     }
     for (const auto& benchmark : plan_.benchmarks) {
-      trainer::run_benchmark(answering, grid_, plan_.experiment, plan_.stage(), benchmark,
-                             outputs ? &*outputs : nullptr);
+      const bool answered = trainer::run_benchmark(answering, grid_, plan_.experiment, plan_.stage(), benchmark,
+                                                   outputs ? &*outputs : nullptr, [&] { return !reason_to_stop().empty(); });
+      if (!answered) leave();
       if (is_first()) scores.add(benchmark, *outputs);
     }
     if (plan_.held_out) {
-      leave_if_stopped();
       auto perplexities = measure_perplexity(answering);
       if (is_first()) scores.add(std::move(perplexities));
     }
     if (is_first()) scores.write(arguments_.limit);
   }
 
-  /// Errors: StoppedError on every rank where one was asked to stop.
-  void leave_if_stopped() const {
-    const auto reason = trainer::agreed_reason(trainer::asked_to_stop(), process_.get());
-    if (!reason.empty()) throw trainer::StoppedError("stopped (" + reason + "); the answers so far are kept, the same command goes on");
+  /// That of the first rank that has one; empty: none was asked to stop.
+  std::string reason_to_stop() const { return trainer::agreed_reason(trainer::asked_to_stop(), process_.get()); }
+
+  /// Errors: StoppedError.
+  [[noreturn]] void leave() const {
+    throw trainer::StoppedError("stopped (" + reason_to_stop() +
+                                "); the answers so far are kept, the same command goes on from there");
   }
 
   std::vector<trainer::PerplexityReport> measure_perplexity(const trainer::Answering& answering) {
@@ -161,8 +143,10 @@ class EvalCommand {
       const auto layers =
           mode == trainer::AnswerMode::kLayAlign ? plan_.experiment.encoder_layers : std::vector<int64_t>();
       const trainer::Models models{*models_.encoder, *models_.llm, layalign, *trainables_, layers};
-      leave_if_stopped();
-      const auto found = trainer::evaluate_perplexity(grid_, models, *stage.dataset, indices, stage.config.micro_batch);
+      const auto measured = trainer::evaluate_perplexity(grid_, models, *stage.dataset, indices, stage.config.micro_batch,
+                                                         [&] { return !reason_to_stop().empty(); });
+      if (!measured) leave();
+      const auto& found = *measured;
       trainer::PerplexityReport report;
       report.mode = trainer::name_of(mode);
       for (size_t i = 0; i < found.by_language.size(); ++i) {

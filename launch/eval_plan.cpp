@@ -50,11 +50,7 @@ void check_limits(const EvalPlan& plan) {
 std::vector<std::pair<std::string, std::string>> EvalPlan::agreement() const {
   auto topics = experiment.agreement();
   for (const auto& plan : benchmarks) {
-    checkpoints_tools::Xxh3 hash;
-    for (const auto& item : plan.items) {
-      for (const auto* text : {&item.language, &item.source, &item.prompt, &item.answer}) hash.update(*text + '\0');
-    }
-    topics.emplace_back("questions of " + std::string(data::name_of(plan.task)), hash.hex());
+    topics.emplace_back("questions of " + std::string(data::name_of(plan.task)), trainer::questions_hash(plan.items));
   }
   if (held_out) topics.emplace_back("corpus of stage " + stage().name, held_out->stage.corpus_fingerprint);
   if (!token_ids.empty()) {

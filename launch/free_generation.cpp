@@ -8,6 +8,7 @@
 #include <nlohmann/json.hpp>
 #include <optional>
 
+#include "checkpoints_tools/file_operations.h"
 #include "data/text_corpus.h"
 #include "data/token_ids.h"
 #include "data/tokenizer.h"
@@ -135,8 +136,7 @@ void continue_token_ids(const FreeGeneration& free, const std::vector<data::Samp
     text += nlohmann::json{{"ids", ids}}.dump() + "\n";
     tokens += ids.size();
   }
-  std::error_code error;
-  std::filesystem::create_directories(folder, error);  // a failure shows when the file is written
+  checkpoints_tools::make_folder(folder);
   trainer::write_file_durably(folder / "generated.jsonl", text);
   std::cout << "generated " << tokens << " tokens in " << std::fixed << std::setprecision(3) << seconds << " s ("
             << std::setprecision(1) << static_cast<double>(tokens) / seconds

@@ -21,6 +21,7 @@ void catch_stop_signals() {
   action.sa_handler = ask;
   action.sa_flags = SA_RESTART;
   for (const int signal : kStopSignals) sigaction(signal, &action, nullptr);
+  std::signal(SIGPIPE, SIG_IGN);
 }
 
 }  // namespace layalign::launch

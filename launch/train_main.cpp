@@ -49,10 +49,10 @@ class TrainCommand {
 
   void run() {
     together([&] { config_ = configs::load_config(arguments_.config, arguments_.overrides); });
+    together([&] { check_resume(); });
     const int64_t threads = set_up_threads(*process_, config_.parallel.threads);
     if (arguments_.dry_run) return dry_run();
     if (arguments_.check_data) return check_data();
-    together([&] { check_resume(); });
     with_watchdog(process_, config_.watchdog, [&](dist::Watchdog& watchdog) { train(watchdog, threads); });
   }
 
@@ -139,9 +139,6 @@ class TrainCommand {
       if (state != trainer::RunState::kFresh && arguments_.resume == kResumeNever) {
         throw configs::ConfigError("--resume never: " + config_.output + " holds a run already; choose another `output`, or remove it");
       }
-      if (state == trainer::RunState::kFresh && begins_elsewhere()) {
-        trainer::require_resumable(trainer::CheckpointPlace(arguments_.resume).run(), config_, &changed);
-      }
       finished = state == trainer::RunState::kFinished;
       if (!tell_changes) changed.clear();
       for (const auto& difference : changed) trainer::log_info("changed since the run began: " + difference);
@@ -155,41 +152,68 @@ class TrainCommand {
   /// Whether a fresh run goes on from a checkpoint of another one.
   bool begins_elsewhere() const { return arguments_.resume != kResumeAuto && arguments_.resume != kResumeNever; }
 
-  /// Refuses a --resume that is no training checkpoint in a run.
-  void check_resume() const {
+  /// Finds the checkpoint that --resume means; refuses what is none, or none of a run with the same trained parts.
+  void check_resume() {
     if (!begins_elsewhere()) return;
-    const trainer::CheckpointPlace place(arguments_.resume);
-    if (place.kind() == trainer::PlaceKind::kCheckpoint && !place.run().empty()) {
-      if (!std::filesystem::exists(config_.output) || !std::filesystem::equivalent(place.run(), config_.output)) return;
-      throw configs::ConfigError("--resume " + arguments_.resume + ": lies in `output` itself, where a run goes on from its newest "
-                                 "checkpoint; choose another `output` to go on from an earlier one");
+    const auto refuse = [&](const std::string& why) {
+      throw configs::ConfigError("--resume '" + arguments_.resume + "': " + why);
+    };
+    const std::string expected =
+        "expected auto, never, or a training checkpoint in its run, such as "
+        "runs/mine/1-translation/step-00000200, or the folder of its stage or run: the newest one there";
+    if (!std::filesystem::exists(arguments_.resume)) {
+      if (began_there()) return;  // the run knows where, and may have checkpoints of its own
+      refuse("there is no such folder; " + expected);
     }
-    throw configs::ConfigError("--resume " + arguments_.resume + ": is " + trainer::describe(place.kind()) +
-                               "; expected auto, never, or a training checkpoint in its run, such as runs/mine/1-translation/step-00000200");
+    const trainer::CheckpointPlace place(arguments_.resume);
+    const bool has_checkpoints =
+        place.kind() != trainer::PlaceKind::kFile && place.kind() != trainer::PlaceKind::kAdapter;
+    if (!has_checkpoints || place.run().empty()) refuse("is " + trainer::describe(place.kind()) + "; " + expected);
+    if (std::filesystem::exists(config_.output) && std::filesystem::equivalent(place.run(), config_.output)) {
+      refuse(
+          "lies in `output` itself, where a run goes on from its newest checkpoint; choose another `output` to go on "
+          "from an earlier one");
+    }
+    begin_at_ = std::filesystem::absolute(place.checkpoint()).lexically_normal();
+    for (const auto& difference : trainer::differences_from(place.run(), config_)) {
+      if (process_->world_rank() == 0) trainer::log_info("differs from the run of --resume: " + difference);
+    }
+  }
+
+  /// Whether the run in `output` began at what --resume names, which may be gone since.
+  bool began_there() const {
+    if (arguments_.resume.empty()) return false;
+    const auto origin = trainer::origin_of(trainer::RunFolder(config_.output, config_.stages));
+    const auto inside = origin.lexically_relative(std::filesystem::absolute(arguments_.resume).lexically_normal());
+    return !inside.empty() && *inside.begin() != "..";
   }
 
   void run_stages(int64_t threads) {
     for (const auto& line : trainer::plan_lines(experiment_, grid_, threads)) trainer::log_info(line);
     std::optional<trainer::RunLock> lock;  // goes last: the training may still be writing a checkpoint when it ends
-    trainer::Training training(grid_, experiment_, threads, arguments_.profile,
-                               [&](const auto& piece) { together(piece); });
-    training.load();
     const trainer::RunFolder folder(config_.output, config_.stages);
     together([&] {
       if (grid_.world_rank == 0) lock.emplace(folder);
     });
     if (is_finished(/*tell_changes=*/false)) return;  // looked at again: until now another run could write here
-    training.find_checkpoint(begins_elsewhere() ? arguments_.resume : "");
+    trainer::Training training(grid_, experiment_, threads, arguments_.profile,
+                               [&](const auto& piece) { together(piece); });
+    training.load();
+    training.find_checkpoint(begin_at_);
     together([&] {
       if (grid_.world_rank != 0) return;
-      trainer::begin_run(folder, config_);
+      trainer::begin_run(folder, config_, training.origin());
       if (grid_choice_) trainer::store_choice(folder, grid_.world_size, *grid_choice_);
     });
     training.restore();
     try {
       training.run();
     } catch (const trainer::DivergedError& error) {  // every rank throws it alike
-      throw AgreedFailure(error.what(), kDiverged);
+      throw AgreedFailure(error.what() +
+                              std::string("\nTo go on from its last checkpoint with another lr, choose "
+                                          "another `output` and --resume ") +
+                              config_.output + ". optimizer.skip_nonfinite may be raised without that.",
+                          kDiverged);
     }
     if (grid_.world_rank == 0) std::cout << trainer::summary_text(folder, trainer::summarize_run(folder)) << std::flush;
   }
@@ -197,6 +221,7 @@ class TrainCommand {
   const Arguments& arguments_;
   std::shared_ptr<dist::Process> process_;
   configs::RunConfig config_;
+  std::filesystem::path begin_at_;  // a checkpoint of another run
   dist::ProcessGrid grid_;
   trainer::Experiment experiment_;
   std::optional<trainer::GridChoice> grid_choice_;  // on the first rank, in parallel.tensor: auto
@@ -217,8 +242,10 @@ int main(int argc, char** argv) {
       "--profile", arguments.profile,
       "counts and times every step and logs, at the end of each stage, its work by part, collectives and phases");
   app.add_option("--resume", arguments.resume,
-                 "auto (the default): go on where `output` was left, or begin; never: only begin, in an output that is empty; CHECKPOINT: "
-                 "like auto, but begin at that training checkpoint of another run")
+                 "auto (the default): go on where `output` was left, or begin; never: only begin, in an output that is "
+                 "empty; CHECKPOINT: "
+                 "like auto, but begin at that training checkpoint of another run, or at the newest one of a run or "
+                 "stage folder")
       ->take_last();
   app.add_option("--world", arguments.world, "number of ranks that a dry run plans for")->take_last()->check(CLI::PositiveNumber);
   app.add_option("--gpu", arguments.gpu, "GPU that a dry run plans for, one a rank; without it this machine's CPU")

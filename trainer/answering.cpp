@@ -6,7 +6,6 @@
 
 #include "data/tokenizer.h"
 #include "trainer/evaluation_report.h"
-#include "trainer/scoring.h"
 #include "trainer/train_step.h"
 
 namespace layalign::trainer {
@@ -116,23 +115,6 @@ Accuracy accuracy_of(data::EvaluationTask task, const std::vector<data::Evaluati
     accuracy.mean += share / static_cast<double>(averaged.size());
   }
   return accuracy;
-}
-
-std::optional<Accuracy> score_benchmark(const Answering& answering, const dist::ProcessGrid& grid, data::EvaluationTask task,
-                                        const std::vector<data::EvaluationItem>& items, const Experiment& experiment,
-                                        const configs::StageConfig& stage, const model::GenerationOptions& options,
-                                        const std::function<bool()>& leave) {
-  std::vector<data::Sample> samples;
-  for (const auto& item : items) samples.push_back(question_sample(item, experiment.vocabulary, stage, stage.prompt));
-  std::vector<int64_t> right(items.size(), 0);
-  const auto judge = [&](int64_t index, const model::Continuation& made) {
-    right[index] = score(task, items[index].answer, experiment.vocabulary.llm->decode(made.ids)).correct;
-  };
-  if (!answering.run(AnswerMode::kLayAlign, samples, options, judge, /*draw_keys=*/{}, leave)) return std::nullopt;
-  if (grid.process) {
-    right = nlohmann::json::parse(grid.process->broadcast(nlohmann::json(right).dump(), 0)).get<std::vector<int64_t>>();
-  }
-  return accuracy_of(task, items, right);
 }
 
 }  // namespace layalign::trainer

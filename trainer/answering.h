@@ -76,11 +76,4 @@ struct Accuracy {
 Accuracy accuracy_of(data::EvaluationTask task, const std::vector<data::EvaluationItem>& items,
                      const std::vector<int64_t>& right);
 
-/// Answers and scores a benchmark, the same result on every rank; nothing where `leave`, as in Answering::run, ended it.
-/// Collectives: those of `run`; one broadcast on the control channel.
-std::optional<Accuracy> score_benchmark(const Answering& answering, const dist::ProcessGrid& grid, data::EvaluationTask task,
-                                        const std::vector<data::EvaluationItem>& items, const Experiment& experiment,
-                                        const configs::StageConfig& stage, const model::GenerationOptions& options,
-                                        const std::function<bool()>& leave);
-
 }  // namespace layalign::trainer

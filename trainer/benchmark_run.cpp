@@ -8,7 +8,8 @@
 #include "data/tokenizer.h"
 #include "trainer/log.h"
 #include "trainer/progress.h"
-#include "trainer/stop.h"
+#include "trainer/scoring.h"
+#include "trainer/trainables_file.h"
 
 namespace layalign::trainer {
 namespace {
@@ -83,8 +84,29 @@ uint64_t draw_key(data::EvaluationTask task, const data::EvaluationItem& item) {
   return std::stoull(hash.hex().substr(0, 16), nullptr, 16);
 }
 
-void run_benchmark(const Answering& answering, const dist::ProcessGrid& grid, const Experiment& experiment,
-                   const configs::StageConfig& stage, const BenchmarkPlan& plan, EvaluationOutputs* outputs) {
+nlohmann::json output_identity(const Experiment& experiment, const FrozenModels& models, const model::Trainables& trainables,
+                               const configs::StageConfig& stage, const model::GenerationOptions& options) {
+  return {{"encoder", models.encoder->fingerprint()},
+          {"llm", models.llm->fingerprint()},
+          {"encoder_tokenizer", experiment.encoder_tokenizer_fingerprint},
+          {"llm_tokenizer", experiment.llm_tokenizer_fingerprint},
+          {"trainables", trainables_hash(trainables.masters())},
+          {"encoder_layers", experiment.encoder_layers},
+          {"language_layers", experiment.language_layers},
+          {"prompt", stage.prompt},
+          {"max_source_tokens", stage.max_source_tokens},
+          {"max_prompt_tokens", stage.max_target_tokens},
+          {"max_new_tokens", options.max_new_tokens},
+          {"temperature", options.sampling.temperature},
+          {"top_p", options.sampling.top_p},
+          {"seed", options.sampling.seed},
+          {"precision", experiment.config.parallel.precision}};
+}
+
+bool run_benchmark(const Answering& answering, const dist::ProcessGrid& grid, const Experiment& experiment,
+                   const configs::StageConfig& stage, const BenchmarkPlan& plan, EvaluationOutputs* outputs,
+                   const std::function<bool()>& leave) {
+  bool done = true;
   for (const auto mode : plan.modes) {
     const auto open = open_questions(grid, plan, mode, outputs);
     const std::string title = std::string(data::name_of(plan.task)) + " " + std::string(name_of(mode));
@@ -106,13 +128,23 @@ void run_benchmark(const Answering& answering, const dist::ProcessGrid& grid, co
                       {experiment.vocabulary.llm->decode(made.ids), tokens, made.seconds});
       progress.answered(tokens);
     };
-    std::string reason;
-    const auto leave = [&] { return !(reason = agreed_reason(asked_to_stop(), grid.process.get())).empty(); };
-    if (answering.run(mode, samples, plan.generation, keep, draw_keys, leave)) continue;
-    if (outputs) outputs->sync();
-    throw StoppedError("stopped (" + reason + "); the answers so far are kept, the same command goes on from there");
+    done = answering.run(mode, samples, plan.generation, keep, draw_keys, leave);
+    if (!done) break;
   }
   if (outputs) outputs->sync();
+  return done;
+}
+
+Accuracy score_outputs(const dist::ProcessGrid& grid, const BenchmarkPlan& plan, const EvaluationOutputs* outputs) {
+  std::vector<int64_t> right;
+  for (size_t i = 0; outputs && i < plan.items.size(); ++i) {
+    const auto* output = outputs->find(key_of(plan.task, name_of(plan.modes[0]), plan.items[i]));
+    right.push_back(score(plan.task, plan.items[i].answer, output->text).correct);
+  }
+  if (grid.process) {
+    right = nlohmann::json::parse(grid.process->broadcast(nlohmann::json(right).dump(), 0)).get<std::vector<int64_t>>();
+  }
+  return accuracy_of(plan.task, plan.items, right);
 }
 
 }  // namespace layalign::trainer

@@ -16,6 +16,7 @@
 #include "trainer/answering.h"
 #include "trainer/error.h"
 #include "trainer/format.h"
+#include "trainer/frozen_check.h"
 #include "trainer/log.h"
 #include "trainer/progress.h"
 #include "trainer/stop.h"
@@ -153,7 +154,9 @@ class ShardBuilder {
         layers_(form.layers.begin(), form.layers.end() - 1),
         encoder_(model::load_encoder(experiment.encoder_folder, grid.device,
                                      form.compute_precision == "bfloat16" ? at::kBFloat16 : at::kFloat,
-                                     experiment.config.model.ignore_fields)) {}
+                                     experiment.config.model.ignore_fields)) {
+    require_finite(encoder_->weights(), experiment.encoder_folder);
+  }
 
   void build(const std::vector<PlannedText>& texts, BuildProgress* progress, CacheBuildTimes* times) {
     std::vector<data::Sample> samples;

@@ -1,12 +1,12 @@
 #include "trainer/cached_models.h"
 
-#include "checkpoints_tools/hash.h"
+#include "checkpoints_tools/file_operations.h"
 #include "checkpoints_tools/weight_folder.h"
 #include "configs/error.h"
 #include "configs/paths.h"
-#include "configs/strict_json.h"
 #include "data/tokenizer.h"
 #include "dist/agreement.h"
+#include "trainer/frozen_check.h"
 #include "trainer/log.h"
 #include "trainer/weights_hash.h"
 
@@ -16,18 +16,13 @@ namespace {
 namespace fs = std::filesystem;
 using OnDamage = data::ActivationCache::OnDamage;
 
-std::string file_hash(const fs::path& path) {
-  const auto text = configs::read_text_file(path);
-  return checkpoints_tools::xxh3_hex(std::as_bytes(std::span(text)));
-}
-
 bool has_weights(const fs::path& folder) {
   return fs::exists(folder / "model.safetensors") || fs::exists(folder / "model.safetensors.index.json");
 }
 
 data::CacheForm form_without_weights(const Experiment& experiment) {
   data::CacheForm form;
-  form.encoder_config = file_hash(experiment.encoder_folder / "config.json");
+  form.encoder_config = hash_config(experiment.encoder_folder);
   form.compute_precision = experiment.config.parallel.precision;
   form.dtype = data::cache_dtype_named(experiment.config.cache.dtype);
   form.layers = experiment.cache_layers;
@@ -98,12 +93,13 @@ std::unique_ptr<model::CachedEncoder> open_cached_encoder(const Experiment& expe
       grid.process.get(), [&] { return fs::exists(folder / "cache.json"); }, together);
   if (!is_there) log_info("cache.mode auto: " + folder.string() + " holds no cache: the encoder's states are computed");
   const auto use = use_of(config.cache.mode);
-  if (use.add) together([&] { fs::create_directories(folder); });
+  if (use.add) together([&] { checkpoints_tools::make_folder(folder); });
   const auto form = is_there ? cache_form(experiment, grid.process.get(), together) : form_without_weights(experiment);
   if (use.add) {
     together([&] {
       if (grid.world_rank != 0) return;
       *lock = std::make_unique<data::CacheWriteLock>(folder);
+      if (const auto& warning = (*lock)->warning(); !warning.empty()) log_warn(warning);
       data::ActivationCache::create(folder, form);
     });
   }
@@ -115,7 +111,9 @@ std::unique_ptr<model::CachedEncoder> open_cached_encoder(const Experiment& expe
         is_there ? std::make_unique<data::ActivationCache>(folder, form, on_damage) : data::ActivationCache::none(form);
     const auto type = config.parallel.precision == "bfloat16" ? at::kBFloat16 : at::kFloat;
     const auto load = [&experiment, device = grid.device, type] {
-      return model::load_encoder(experiment.encoder_folder, device, type, experiment.config.model.ignore_fields);
+      auto loaded = model::load_encoder(experiment.encoder_folder, device, type, experiment.config.model.ignore_fields);
+      require_finite(loaded->weights(), experiment.encoder_folder);
+      return loaded;
     };
     const auto fingerprint = has_weights(experiment.encoder_folder)
                                  ? checkpoints_tools::WeightFolder(experiment.encoder_folder).fingerprint()

@@ -1,6 +1,7 @@
 #include "trainer/checkpoint_check.h"
 
 #include "checkpoints_tools/error.h"
+#include "checkpoints_tools/safetensors.h"
 #include "checkpoints_tools/verification.h"
 #include "configs/error.h"
 #include "configs/reader.h"
@@ -13,7 +14,7 @@ namespace {
 namespace fs = std::filesystem;
 
 CheckedItem check_checkpoint(const fs::path& folder) {
-  CheckedItem item{folder, checkpoints_tools::manifest_problems(folder)};
+  CheckedItem item{folder, checkpoints_tools::manifest_problems(folder), ""};
   if (!item.problems.empty()) return item;
   try {
     load_training_state(folder);  // files that are whole can still be of another version, or not belong together
@@ -23,10 +24,26 @@ CheckedItem check_checkpoint(const fs::path& folder) {
   return item;
 }
 
-CheckedItem check_weights(const fs::path& file) { return {file, checkpoints_tools::weights_problems(file)}; }
+CheckedItem check_weights(const fs::path& file) {
+  CheckedItem item{file, checkpoints_tools::weights_problems(file), ""};
+  if (item.problems.empty() && !checkpoints_tools::SafetensorsFile(file).has_checksum()) {
+    item.note = "has no checksum: a changed byte would not be seen";
+  }
+  return item;
+}
+
+CheckedItem check_adapter_config(const fs::path& weights) {
+  CheckedItem item{weights.parent_path() / kAdapterConfig, {}, ""};
+  try {
+    recorded_language_layers(weights);
+  } catch (const checkpoints_tools::CheckpointError& error) {
+    item.problems.emplace_back(error.what());
+  }
+  return item;
+}
 
 CheckedItem check_config(const fs::path& file) {
-  CheckedItem item{file, {}};
+  CheckedItem item{file, {}, ""};
   try {
     configs::load_config(file);
   } catch (const configs::ConfigError& error) {
@@ -39,7 +56,12 @@ CheckedItem check_config(const fs::path& file) {
 
 std::vector<CheckedItem> check_all(const CheckpointPlace& place) {
   if (place.kind() == PlaceKind::kCheckpoint) return {check_checkpoint(place.path())};
-  if (place.kind() == PlaceKind::kFile || place.kind() == PlaceKind::kAdapter) return {check_weights(place.weights())};
+  if (place.kind() == PlaceKind::kFile) return {check_weights(place.weights())};
+  if (place.kind() == PlaceKind::kAdapter) {
+    std::vector<CheckedItem> items{check_weights(place.weights())};
+    if (fs::exists(place.path() / kAdapterConfig)) items.push_back(check_adapter_config(place.weights()));
+    return items;
+  }
   std::vector<CheckedItem> items;
   if (place.kind() == PlaceKind::kRun) items.push_back(check_config(place.run_config()));
   for (const fs::path& stage : place.stages()) {

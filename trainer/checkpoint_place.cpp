@@ -1,8 +1,11 @@
 #include "trainer/checkpoint_place.h"
 
 #include <algorithm>
+#include <nlohmann/json.hpp>
 
 #include "checkpoints_tools/error.h"
+#include "checkpoints_tools/foreign_weights.h"
+#include "configs/strict_json.h"
 #include "trainer/run_folder.h"
 #include "trainer/trainables_file.h"
 #include "trainer/training_state.h"
@@ -98,6 +101,19 @@ checkpoints_tools::TensorMap read_weights(const CheckpointPlace& place) {
   const fs::path file = place.weights();
   if (is_step_folder(file.parent_path().filename().string())) load_training_state(file.parent_path());
   return checkpoints_tools::read_tensors(file);
+}
+
+std::vector<int64_t> recorded_language_layers(const fs::path& weights) {
+  const fs::path path = weights.parent_path() / kAdapterConfig;
+  if (weights.filename() != kAdapterWeights || !fs::exists(path)) return checkpoints_tools::language_layers_of(weights);
+  try {
+    const nlohmann::json config = configs::parse_json(configs::read_text_file(path), path.string());
+    return config.is_object() ? config.value("language_layers", std::vector<int64_t>{}) : std::vector<int64_t>{};
+  } catch (const nlohmann::json::exception&) {
+    throw CheckpointError(path.string() + ": 'language_layers': expected an array of layers; export the adapter again");
+  } catch (const std::runtime_error& error) {  // of the system or of the JSON, with the path
+    throw CheckpointError(error.what());
+  }
 }
 
 std::vector<fs::path> checkpoints_of(const fs::path& stage) {

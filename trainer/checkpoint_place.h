@@ -55,6 +55,14 @@ class CheckpointPlace {
 /// Errors: CheckpointError.
 checkpoints_tools::TensorMap read_weights(const CheckpointPlace& place);
 
+/// The name of the file that tells what an exported adapter is.
+inline constexpr const char* kAdapterConfig = "config.json";
+
+/// The LLM layers in the order of the gates, as a file of weights has them with it: the config.json beside an
+/// adapter.safetensors, else the file's metadata. Empty where neither tells any. Errors: CheckpointError naming the
+/// file that cannot be read.
+std::vector<int64_t> recorded_language_layers(const std::filesystem::path& weights);
+
 /// The checkpoints of a stage folder, oldest first. Unfinished ones (.tmp) are none.
 std::vector<std::filesystem::path> checkpoints_of(const std::filesystem::path& stage);
 

@@ -65,11 +65,15 @@ Json gates_of(const TensorMap& tensors, const std::vector<int64_t>& layers) {
   return gates;
 }
 
-/// The adapted LLM layers where the config tells them; else empty.
-std::vector<int64_t> known_layers(const std::optional<configs::RunConfig>& config, const model::TrainableSizes& sizes) {
-  if (!config) return {};
+/// The adapted LLM layers where the run's config or what lies with the weights tells them; else empty.
+std::vector<int64_t> known_layers(const fs::path& weights, const std::optional<configs::RunConfig>& config,
+                                  const model::TrainableSizes& sizes) {
   try {
-    return resolve_layers(*config, sizes).language;
+    if (config) return resolve_layers(*config, sizes).language;
+    const std::vector<int64_t> layers = recorded_language_layers(weights);
+    return static_cast<int64_t>(layers.size()) == sizes.language_layers ? layers : std::vector<int64_t>{};
+  } catch (const CheckpointError&) {
+    return {};  // verify tells what is wrong with it
   } catch (const configs::ConfigError&) {
     return {};  // the weights are of another config: nothing that a look at them must fail for
   } catch (const model::ModelError&) {
@@ -97,7 +101,7 @@ Json weights_report(const fs::path& path, const std::optional<configs::RunConfig
     if (sizes.aligner != model::AlignerKind::kNone) {
       report["kinds"].update({{"structure", structure_name(sizes)}, {"gate", gate_name(sizes)}});
     }
-    layers = known_layers(config, sizes);
+    layers = known_layers(path, config, sizes);
   } catch (const CheckpointError&) {
     report["kinds"] = nullptr;  // other tensors than trained weights, which can be looked at as well
   }
@@ -140,6 +144,41 @@ Json stage_report(const fs::path& folder) {
           {"checkpoints", checkpoints}};
 }
 
+/// The newest checkpoint of a stage or run that can be read, null where none can; the newer ones are told.
+Json newest_state_report(const CheckpointPlace& place, Json& unreadable) {
+  const std::vector<fs::path> stages = place.stages();
+  for (auto stage = stages.rbegin(); stage != stages.rend(); ++stage) {
+    const std::vector<fs::path> checkpoints = checkpoints_of(*stage);
+    for (auto folder = checkpoints.rbegin(); folder != checkpoints.rend(); ++folder) {
+      try {
+        return state_report(*folder);
+      } catch (const CheckpointError& error) {
+        unreadable.push_back({{"path", folder->string()}, {"problem", error.what()}});
+      }
+    }
+  }
+  return nullptr;
+}
+
+/// Adds what there is of a stage or run.
+void add_run(const CheckpointPlace& place, const std::optional<configs::RunConfig>& config, Json& report) {
+  if (place.kind() == PlaceKind::kRun) report["finished"] = fs::exists(place.path() / RunFolder::kSummary);
+  bool ended = false;
+  for (const fs::path& stage : place.stages()) {
+    ended = report["stages"].emplace_back(stage_report(stage))["finished"].get<bool>() || ended;
+  }
+  Json unreadable = Json::array();
+  const Json checkpoint = newest_state_report(place, unreadable);
+  if (!unreadable.empty()) report["unreadable_checkpoints"] = unreadable;
+  if (!checkpoint.is_null()) report["checkpoint"] = checkpoint;
+  if (ended) {
+    report["weights"] = weights_report(place.weights(), config);
+  } else if (!checkpoint.is_null()) {
+    report["weights"] =
+        weights_report(fs::path(checkpoint["path"].get<std::string>()) / RunFolder::kTrainables, config);
+  }
+}
+
 Json config_report(const configs::RunConfig& config) {
   Json stages = Json::array();
   for (const configs::StageConfig& stage : config.stages) {
@@ -173,18 +212,12 @@ Json checkpoint_report(const CheckpointPlace& place) {
       report["config"] = {{"unreadable", error.what()}};
     }
   }
-  bool has_weights = true, has_checkpoint = place.kind() == PlaceKind::kCheckpoint;
   if (place.kind() == PlaceKind::kStage || place.kind() == PlaceKind::kRun) {
-    if (place.kind() == PlaceKind::kRun) report["finished"] = fs::exists(place.path() / RunFolder::kSummary);
-    has_weights = false;
-    for (const fs::path& stage : place.stages()) {
-      const Json& entry = report["stages"].emplace_back(stage_report(stage));
-      has_checkpoint = has_checkpoint || !entry["checkpoints"].empty();
-      has_weights = has_weights || entry["finished"].get<bool>() || has_checkpoint;
-    }
+    add_run(place, config, report);
+    return report;
   }
-  if (has_checkpoint) report["checkpoint"] = state_report(place.checkpoint());
-  if (has_weights) report["weights"] = weights_report(place.weights(), config);
+  if (place.kind() == PlaceKind::kCheckpoint) report["checkpoint"] = state_report(place.checkpoint());
+  report["weights"] = weights_report(place.weights(), config);
   return report;
 }
 

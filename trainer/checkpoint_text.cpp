@@ -58,6 +58,12 @@ std::string stages_text(const Json& report) {
   return text;
 }
 
+std::string unreadable_text(const Json& unreadable) {
+  std::string text = "checkpoints that cannot be read\n";
+  for (const Json& entry : unreadable) text += "  " + entry["problem"].get<std::string>() + "\n";
+  return text;
+}
+
 std::string checkpoint_text(const Json& state) {
   std::string text = "checkpoint " + state["path"].get<std::string>() + "\n";
   text += line("position", "stage " + state["stage_number"].dump() + ", step " + state["step"].dump() + ", after " +
@@ -120,6 +126,7 @@ std::string report_text(const Json& report) {
   text += "\n";
   if (report.contains("config")) text += config_text(report["config"]);
   if (report.contains("stages")) text += stages_text(report);
+  if (report.contains("unreadable_checkpoints")) text += unreadable_text(report["unreadable_checkpoints"]);
   if (report.contains("checkpoint")) text += checkpoint_text(report["checkpoint"]);
   if (report.contains("weights")) text += weights_text(report["weights"]);
   return text;

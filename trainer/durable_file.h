@@ -34,7 +34,7 @@ void write_file_durably(const std::filesystem::path& path, std::string_view text
 /// The name that `path` had before write_folder_durably began to replace it, where it is the older one of such a folder; else itself.
 std::filesystem::path name_of_replaced(const std::filesystem::path& path);
 
-/// Makes a folder that is whole whenever the process is killed: `write` fills `TARGET.tmp` with files that are durable, which then gets
+/// Makes a folder that is whole whenever the process is killed or the power fails: `write` fills `TARGET.tmp` with files that are durable, which then gets
 /// the name, in place of an older folder of that name. Where `write` fails nothing is left behind. Where the file system cannot exchange
 /// two names the older one is for a moment to be found under another name only (name_of_replaced).
 /// Errors: IoError; an older folder is then untouched.

@@ -6,6 +6,7 @@
 #include <string>
 #include <string_view>
 
+#include "checkpoints_tools/file_operations.h"
 #include "configs/languages.h"
 #include "trainer/durable_file.h"
 
@@ -15,10 +16,6 @@ namespace {
 using Json = nlohmann::ordered_json;
 
 constexpr double kTaskVersion = 1.0;  // raise it when a prompt or a scorer changes
-
-void make_folder(const std::filesystem::path& folder) {
-  as_io_error([&] { std::filesystem::create_directories(folder); });
-}
 
 /// As Python prints round(100 * accuracy, 2): "52.0", "33.33".
 std::string rounded_percent(double accuracy) {
@@ -173,7 +170,7 @@ Json harness_sample(const ScoredItem& scored, const Json& gen_kwargs) {
 }  // namespace
 
 void write_public_files(const std::filesystem::path& folder, const TaskReport& report) {
-  make_folder(folder);
+  checkpoints_tools::make_folder(folder);
   std::string scores;
   for (const LanguageScore& language : report.languages) {
     Json records = Json::array();
@@ -189,7 +186,7 @@ void write_public_files(const std::filesystem::path& folder, const TaskReport& r
 
 void write_harness_files(const std::filesystem::path& folder, const std::vector<TaskReport>& reports,
                          const std::vector<PerplexityReport>& perplexity, const HarnessRun& run, const Json& config) {
-  make_folder(folder);
+  checkpoints_tools::make_folder(folder);
   const Json gen_kwargs = config.value("gen_kwargs", Json::object());
   HarnessTables tables;
   for (const TaskReport& report : reports) {

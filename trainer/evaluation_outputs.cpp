@@ -1,19 +1,22 @@
 #include "trainer/evaluation_outputs.h"
 
 #include <fcntl.h>
-#include <sys/file.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstring>
 #include <set>
 #include <string_view>
 #include <utility>
 
+#include "checkpoints_tools/file_lock.h"
+#include "checkpoints_tools/file_operations.h"
 #include "checkpoints_tools/hash.h"
 #include "configs/error.h"
 #include "configs/strict_json.h"
 #include "trainer/durable_file.h"
+#include "trainer/log.h"
 
 namespace layalign::trainer {
 namespace {
@@ -47,8 +50,10 @@ OutputKey key_of(data::EvaluationTask task, std::string_view mode, const data::E
 
 EvaluationOutputs::EvaluationOutputs(std::filesystem::path path, const nlohmann::json& identity)
     : path_(std::move(path)) {
-  open_and_lock();
+  descriptor_ = ::open(path_.c_str(), O_RDWR | O_CREAT | O_APPEND | O_CLOEXEC, 0666);
+  if (descriptor_ < 0) throw IoError(path_.string() + ": cannot open: " + std::strerror(errno));
   try {
+    lock();
     read(identity);
   } catch (...) {
     ::close(descriptor_);
@@ -58,30 +63,45 @@ EvaluationOutputs::EvaluationOutputs(std::filesystem::path path, const nlohmann:
 
 EvaluationOutputs::~EvaluationOutputs() { ::close(descriptor_); }
 
-void EvaluationOutputs::open_and_lock() {
-  descriptor_ = ::open(path_.c_str(), O_RDWR | O_CREAT | O_APPEND | O_CLOEXEC, 0666);
-  if (descriptor_ < 0) throw IoError(path_.string() + ": cannot open: " + std::strerror(errno));
-  if (::flock(descriptor_, LOCK_EX | LOCK_NB) == 0) return;
-  const int reason = errno;
-  ::close(descriptor_);
-  if (reason != EWOULDBLOCK) throw IoError(path_.string() + ": cannot lock: " + std::strerror(reason));
+void EvaluationOutputs::lock() const {
+  const auto lock = checkpoints_tools::lock_file(descriptor_, path_);
+  if (lock == checkpoints_tools::FileLock::kMissing) log_warn(checkpoints_tools::missing_lock_note(path_));
+  if (lock != checkpoints_tools::FileLock::kTaken) return;
   throw configs::ConfigError(path_.string() +
                              " is being written by another evaluation; wait for its end, or choose another folder");
 }
 
-void EvaluationOutputs::read(const nlohmann::json& identity) {
+std::string EvaluationOutputs::drop_torn_lines() {
   const std::string text = as_io_error([&] { return configs::read_text_file(path_); });
-  const size_t whole =
-      text.rfind('\n') == text.npos ? 0 : text.rfind('\n') + 1;  // behind it stands a line torn by a crash
-  if (whole < text.size() && ::ftruncate(descriptor_, static_cast<off_t>(whole)) != 0) {
-    throw IoError(path_.string() + ": cannot drop its torn last line: " + std::strerror(errno));
+  std::string whole;
+  size_t untouched = text.size();  // bytes before the first torn line
+  for (size_t begin = 0; begin < text.size();) {
+    const size_t newline = text.find('\n', begin);
+    const std::string line = text.substr(begin, newline == text.npos ? text.npos : newline + 1 - begin);
+    const bool is_torn = newline == text.npos || line.find('\0') != line.npos;
+    // The first line is durable before there is another one: such a file is a foreign one.
+    if (is_torn && begin == 0 && line.size() < text.size()) return text;
+    begin += line.size();
+    if (is_torn) untouched = std::min(untouched, whole.size());
+    if (!is_torn) whole += line;
   }
-  if (whole == 0) {
+  if (untouched == text.size()) return whole;
+  if (::ftruncate(descriptor_, static_cast<off_t>(untouched)) != 0) {
+    throw IoError(path_.string() + ": cannot drop its torn lines: " + std::strerror(errno));
+  }
+  write_all(descriptor_, std::string_view(whole).substr(untouched), path_);
+  return whole;
+}
+
+void EvaluationOutputs::read(const nlohmann::json& identity) {
+  const std::string text = drop_torn_lines();
+  if (text.empty()) {
     write_all(descriptor_, nlohmann::json{{"format", kFormat}, {"identity", identity}}.dump() + '\n', path_);
-    return;
+    sync();
+    return checkpoints_tools::flush_folder_of(path_);
   }
   int64_t number = 0;
-  for (size_t begin = 0; begin < whole;) {
+  for (size_t begin = 0; begin < text.size();) {
     const size_t end = text.find('\n', begin);
     const std::string line = text.substr(begin, end - begin), where = path_.string() + ":" + std::to_string(++number);
     begin = end + 1;

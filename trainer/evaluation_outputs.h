@@ -37,13 +37,14 @@ struct GeneratedOutput {
 
 /// The outputs of an evaluation as far as it got: outputs.jsonl. The first line says what made them, so that a later
 /// start goes on where this one stopped, and never mixes two models. See docs/evaluation.md for the format. Threads:
-/// one at a time; across processes the file is locked while it is open.
+/// one at a time; across processes the file is locked while it is open, with a warning where the file system has no locks.
 class EvaluationOutputs {
  public:
   /// Opens the file or makes it. `identity`: an object with what the outputs depend on (fingerprints of weights, the
-  /// prompt, limits on tokens, ...). A last line torn by a crash is dropped. Errors: ConfigError where the file has
-  /// another identity, naming what differs, and where another process has the file open; IoError with path and line,
-  /// for a file that is none of these and when it cannot be read or written.
+  /// prompt, limits on tokens, ...). Lines torn by a crash (the last one) or a loss of power (those that the disk did
+  /// not get whole read as zeros in part) are dropped. Errors: ConfigError where the file has another identity, naming
+  /// what differs, and where another process has the file open; IoError with path and line, for a file that is none of
+  /// these and when it cannot be read or written.
   EvaluationOutputs(std::filesystem::path path, const nlohmann::json& identity);
   EvaluationOutputs(const EvaluationOutputs&) = delete;
   EvaluationOutputs& operator=(const EvaluationOutputs&) = delete;
@@ -64,8 +65,10 @@ class EvaluationOutputs {
   void sync();
 
  private:
-  void open_and_lock();
+  void lock() const;
   void read(const nlohmann::json& identity);
+  /// Returns what is left.
+  std::string drop_torn_lines();
   void take_line(const std::string& line, const std::string& where);
 
   std::filesystem::path path_;

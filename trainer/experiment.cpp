@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <numeric>
 #include <set>
+#include <span>
 
 #include "checkpoints_tools/hash.h"
 #include "checkpoints_tools/mapped_file.h"
@@ -89,6 +90,16 @@ std::string program_hash() {
   return checkpoints_tools::xxh3_hex(program.bytes());
 }
 
+std::string fingerprint_of(const data::Split& split) {
+  checkpoints_tools::Xxh3 hash;
+  for (const auto* part : {&split.train, &split.dev}) {
+    const auto count = static_cast<int64_t>(part->size());
+    hash.update(std::as_bytes(std::span(&count, 1)));
+    hash.update(std::as_bytes(std::span(*part)));
+  }
+  return hash.hex();
+}
+
 }  // namespace
 
 std::vector<int64_t> resolve_layers(const configs::LayerList& layers, int64_t count, int64_t all, const std::string& key) {
@@ -116,8 +127,22 @@ std::vector<std::pair<std::string, std::string>> Experiment::agreement() const {
   }
   topics.emplace_back("tokenizer of " + encoder_folder.string(), encoder_tokenizer_fingerprint);
   topics.emplace_back("tokenizer of " + llm_folder.string(), llm_tokenizer_fingerprint);
-  for (const auto& stage : stages) topics.emplace_back("corpus of stage " + stage.config.name, stage.corpus_fingerprint);
+  for (const auto& stage : stages) {
+    topics.emplace_back("corpus of stage " + stage.config.name, stage.corpus_fingerprint);
+    topics.emplace_back("dev split of stage " + stage.config.name, stage.split_fingerprint);
+  }
+  for (const auto& benchmark : benchmarks) {
+    topics.emplace_back("questions of " + std::string(data::name_of(benchmark.task)), questions_hash(benchmark.items));
+  }
   return topics;
+}
+
+std::string questions_hash(const std::vector<data::EvaluationItem>& items) {
+  checkpoints_tools::Xxh3 hash;
+  for (const auto& item : items) {
+    for (const auto* text : {&item.language, &item.source, &item.prompt, &item.answer}) hash.update(*text + '\0');
+  }
+  return hash.hex();
 }
 
 uint64_t shuffle_seed(int64_t seed, int64_t stage_index) {
@@ -192,6 +217,7 @@ PreparedStage prepare_stage(const Experiment& experiment, const configs::StageCo
   } catch (const data::DataError& error) {
     throw data::DataError("stage " + config.name + ": " + error.what());
   }
+  stage.split_fingerprint = fingerprint_of(stage.split);
   const auto train_size = static_cast<int64_t>(stage.split.train.size());
   stage.steps_per_epoch = (train_size + config.global_batch - 1) / config.global_batch;
   stage.total_steps = config.epochs * stage.steps_per_epoch;

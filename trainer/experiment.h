@@ -25,6 +25,7 @@ struct PreparedStage {
   std::unique_ptr<data::Dataset> dataset;
   std::string corpus_fingerprint;
   data::Split split;
+  std::string split_fingerprint;  ///< what tells it from another split of the corpus
   int64_t steps_per_epoch = 0;
   int64_t total_steps = 0;
 
@@ -34,6 +35,9 @@ struct PreparedStage {
  private:
   mutable std::pair<int64_t, std::vector<int64_t>> order_{-1, {}};  // epoch and its order
 };
+
+/// XXH3-128 over all that is asked and what is right.
+std::string questions_hash(const std::vector<data::EvaluationItem>& items);
 
 /// A benchmark with its questions.
 struct PreparedBenchmark {

@@ -3,6 +3,11 @@
 #include <ATen/core/grad_mode.h>
 
 #include <algorithm>
+#include <string>
+
+#include "checkpoints_tools/error.h"
+#include "checkpoints_tools/verification.h"
+#include "checkpoints_tools/weight_folder.h"
 
 namespace layalign::trainer {
 namespace {
@@ -19,7 +24,39 @@ at::Tensor sum_of_bits(const at::Tensor& tensor) {
   return sum;
 }
 
+/// The least and the greatest value; NaN where one is.
+at::Tensor range_of(const at::Tensor& tensor) {
+  const auto [least, greatest] = at::aminmax(tensor);
+  return at::stack({least, greatest}).to(at::kFloat);
+}
+
+/// Every tensor of the folder's files that has such a value, a line each.
+std::string not_finite_in_files(const std::filesystem::path& model_folder) {
+  std::string found;
+  for (const auto& file : checkpoints_tools::WeightFolder(model_folder).files()) {
+    for (const auto& problem : checkpoints_tools::weights_problems(file)) found += "\n  " + problem;
+  }
+  return found;
+}
+
 }  // namespace
+
+void require_finite(const std::vector<at::Tensor>& weights, const std::filesystem::path& model_folder) {
+  at::NoGradGuard no_grad;
+  std::vector<at::Tensor> ranges;
+  for (const at::Tensor& tensor : weights) {
+    if (tensor.is_floating_point() && tensor.numel() > 0) ranges.push_back(range_of(tensor));
+  }
+  if (ranges.empty() || at::stack(ranges).isfinite().all().item<bool>()) return;
+  const auto found = not_finite_in_files(model_folder);
+  if (!found.empty()) {
+    throw checkpoints_tools::CheckpointError("the weights in " + model_folder.string() +
+                                             " are not all finite; get the files again, or mend them:" + found);
+  }
+  throw checkpoints_tools::CheckpointError("the weights loaded from " + model_folder.string() +
+                                           " are not all finite, though its files are: a value that bfloat16 cannot hold (set "
+                                           "parallel.precision: float32), or faulty memory");
+}
 
 int64_t FrozenCheck::changed(const std::vector<at::Tensor>& weights) {
   at::NoGradGuard no_grad;

@@ -3,9 +3,14 @@
 #include <ATen/ATen.h>
 
 #include <cstdint>
+#include <filesystem>
 #include <vector>
 
 namespace layalign::trainer {
+
+/// Refuses weights, just loaded from `model_folder`, of which one is NaN or infinite; what they make would be blamed on the samples.
+/// One read-back from the device. Errors: CheckpointError naming the file and the tensors.
+void require_finite(const std::vector<at::Tensor>& weights, const std::filesystem::path& model_folder);
 
 /// Notices frozen weights that have changed in memory since they were loaded: a bit that faulty memory has flipped.
 class FrozenCheck {

@@ -2,6 +2,7 @@
 
 #include "dist/agreement.h"
 #include "trainer/cached_models.h"
+#include "trainer/frozen_check.h"
 
 namespace layalign::trainer {
 
@@ -19,6 +20,8 @@ FrozenModels load_frozen_models(const Experiment& experiment, const dist::Proces
       models.encoder = model::load_encoder(experiment.encoder_folder, grid.device, type, config.model.ignore_fields);
     }
     models.llm = std::make_unique<model::Llm>(experiment.llm_folder, experiment.llm, grid.tp, grid.device, type);
+    require_finite(models.encoder->weights(), experiment.encoder_folder);  // of a cache's encoder: once it is loaded
+    require_finite(models.llm->weights(), experiment.llm_folder);
   });
   together([&] {
     if (!grid.process) return;

@@ -25,7 +25,7 @@ struct FrozenModels {
 };
 
 /// Reads both models, opens the cache where the config asks for one, and makes sure that all ranks have read the same weights.
-/// Errors: ModelError, CheckpointError, DataError; CommError where the ranks' weights or shards differ.
+/// Errors: ModelError, CheckpointError (also for weights that are not finite), DataError; CommError where the ranks' weights or shards differ.
 FrozenModels load_frozen_models(const Experiment& experiment, const dist::ProcessGrid& grid, const Together& together);
 
 }  // namespace layalign::trainer

@@ -12,7 +12,6 @@
 #include "configs/scalars.h"
 #include "dist/device.h"
 #include "dist/error.h"
-#include "trainer/checkpoint_place.h"
 #include "trainer/error.h"
 #include "trainer/format.h"
 #include "trainer/gpu_specs.h"
@@ -25,8 +24,12 @@
 namespace layalign::trainer {
 namespace {
 
-std::string accuracy_rule(const configs::EvalConfig& eval) {
+std::string accuracy_rule(const Experiment& experiment) {
+  const auto& eval = experiment.config.eval;
+  std::vector<std::string> questions;
+  for (const auto& benchmark : experiment.benchmarks) questions.push_back(questions_hash(benchmark.items));
   return nlohmann::json{{"tasks", eval.tasks},
+                        {"questions", questions},
                         {"languages", eval.languages},
                         {"limit", eval.limit.value_or(0)},
                         {"max_new_tokens", eval.max_new_tokens}}
@@ -54,6 +57,7 @@ void Training::load() {
   step_.emplace(grid_, config.optimizer,
                 Models{*models_.encoder, *models_.llm, *layalign_, *trainables_, experiment_.encoder_layers});
   initialise();
+  note_inputs();
 }
 
 void Training::initialise() {
@@ -64,12 +68,6 @@ void Training::initialise() {
     if (is_first()) values = load_trainables(configs::resolve_path(*init, experiment_.config.folder), trainables_->layout());
   });
   share(trainables_->masters(), values);
-}
-
-void Training::find_checkpoint(const std::filesystem::path& begin_at) {
-  together_([&] {
-    if (is_first()) found_ = find_state(begin_at);
-  });
 }
 
 void Training::restore() {
@@ -84,7 +82,7 @@ void Training::restore() {
     steps_done_ = state->step;
     best_perplexity_ = state->best_perplexity;
     // Accuracies of other tasks or questions cannot be compared with those to come.
-    if (state->accuracy_rule == accuracy_rule(experiment_.config.eval)) best_accuracy_ = state->best_accuracy;
+    if (state->accuracy_rule == accuracy_rule(experiment_)) best_accuracy_ = state->best_accuracy;
     elapsed_before_s_ = state->elapsed_s;
     evaluation_due_ = state->evaluation_due;
     skipped_steps_ = state->skipped_steps;
@@ -117,57 +115,6 @@ void Training::choose_cache(const std::string& stored) {
   cache_choice_.emplace(*models_.cache, grid_.process.get(), grid_.process ? grid_.process->broadcast(stored, 0) : stored);
 }
 
-std::optional<TrainingState> Training::find_state(const std::filesystem::path& begin_at) const {
-  std::vector<std::string> warnings;
-  auto state = newest_training_state(folder_.stages(), &warnings);
-  for (const auto& warning : warnings) log_warn(warning);
-  if (!state && !begin_at.empty()) {
-    require_resumable(CheckpointPlace(begin_at).run(), experiment_.config, nullptr);
-    state = load_training_state(begin_at);
-    // The best weights so far lie in the other run.
-    state->best_perplexity = std::numeric_limits<double>::infinity();
-    state->best_accuracy = -1;
-    log_info("this run begins at " + begin_at.string());
-  }
-  if (!state) return state;
-  if (state->layout != trainables_->layout() || !is_of_this_encoder(*state) ||
-      state->llm_fingerprint != models_.llm->fingerprint()) {
-    throw configs::ConfigError(folder_.output().string() +
-                               ": its checkpoints were made with other model weights; choose another output");
-  }
-  if (state->encoder_tokenizer_fingerprint != experiment_.encoder_tokenizer_fingerprint ||
-      state->llm_tokenizer_fingerprint != experiment_.llm_tokenizer_fingerprint) {
-    throw configs::ConfigError(folder_.output().string() + ": the tokenizer files of " +
-                               experiment_.encoder_folder.string() + " or " + experiment_.llm_folder.string() +
-                               " have changed since this run began; bring them back, or choose another output");
-  }
-  if (state->corpus_fingerprints != corpus_fingerprints()) {
-    throw configs::ConfigError(folder_.output().string() +
-                               ": the corpus has changed since this run began; bring it back, or choose another output");
-  }
-  log_info("resuming after step " + std::to_string(state->step) + " of stage " +
-           experiment_.stages[state->stage_index].config.name);
-  if (state->world_size != grid_.world_size || state->tp_size != grid_.tp_size || state->threads != threads_) {
-    log_warn("the checkpoint was made with another grid or number of threads: results agree up to rounding, not bit by bit");
-  }
-  return state;
-}
-
-std::vector<std::string> Training::corpus_fingerprints() const {
-  std::vector<std::string> fingerprints;
-  for (const auto& stage : experiment_.stages) fingerprints.push_back(stage.corpus_fingerprint);
-  return fingerprints;
-}
-
-std::string Training::encoder_weights() const { return models_.cache ? models_.cache->cache().form().encoder_weights : ""; }
-
-bool Training::is_of_this_encoder(const TrainingState& state) const {
-  if (state.encoder_fingerprint == models_.encoder->fingerprint()) return true;
-  // The cache has a name of its own for them, by which a run goes on where the weights are no longer there.
-  const auto weights = encoder_weights();
-  return !weights.empty() && (weights == state.encoder_weights || weights == state.encoder_fingerprint);
-}
-
 void Training::share_position() {
   if (!grid_.process) return;
   const auto mine = nlohmann::json{stage_index_, steps_done_, std::isfinite(best_perplexity_) ? best_perplexity_ : -1.0,
@@ -191,7 +138,7 @@ void Training::share(const at::Tensor& target, const at::Tensor& value) const {
 void Training::run() {
   check_frozen();
   start_ = last_save_ = model::Clock::now();
-  // The clock counts from the first step on: a limit shorter than the loading would never get anywhere.
+  // The clock counts from the first step, or piece of an evaluation, on: a limit shorter than the loading would never get anywhere.
   if (const auto reason = agreed_reason(asked_to_stop(), grid_.process.get()); !reason.empty()) {
     throw StoppedError("stopped (" + reason + ") while the models were loaded; " + folder_.output().string() +
                        " is as it was, the same command goes on from there");
@@ -277,6 +224,7 @@ StepMetrics Training::train_step(const PreparedStage& stage) {
   step_->count_executed(observed);
   if (told || observed) step_->phases().begin();
   const auto start = model::Clock::now();
+  has_begun_ = true;
   const auto samples = next_samples_.empty() ? announced_samples(stage, steps_done_) : std::move(next_samples_);
   next_samples_.clear();
   if (steps_done_ + 1 < stage.total_steps) next_samples_ = announced_samples(stage, steps_done_ + 1);
@@ -299,7 +247,7 @@ StepMetrics Training::train_step(const PreparedStage& stage) {
   metrics.peak_memory_bytes = result.peak_memory_bytes;
   metrics.llm_tokens = result.llm_tokens;
   const auto llm_flops = static_cast<double>(result.llm_tokens * model::mfu_flops_per_token(experiment_.llm));
-  metrics.mfu = flops_utilization(dist::device_name(grid_.device), config.parallel.precision, llm_flops, metrics.step_s,
+  metrics.mfu = flops_utilization(dist::processor_name(grid_.device), config.parallel.precision, llm_flops, metrics.step_s,
                                   grid_.world_size);
   if ((told || observed) && result.llm_tokens > 0)
     metrics.counters = result.counters;  // a step that was skipped has none
@@ -342,7 +290,7 @@ std::vector<data::Sample> Training::announced_samples(const PreparedStage& stage
 
 std::string Training::reason_to_stop() const {
   const auto& limit = experiment_.config.stop_after;
-  if (limit && is_first() && process_age_s() >= static_cast<double>(limit->seconds)) {
+  if (limit && has_begun_ && is_first() && process_age_s() >= static_cast<double>(limit->seconds)) {
     return "stop_after: " + configs::format_duration(limit->seconds);
   }
   return asked_to_stop();
@@ -391,7 +339,7 @@ void Training::save_state(bool evaluation_due) {
   state.step = steps_done_;
   state.best_perplexity = best_perplexity_;
   state.best_accuracy = best_accuracy_;
-  state.accuracy_rule = accuracy_rule(experiment_.config.eval);
+  state.accuracy_rule = accuracy_rule(experiment_);
   if (cache_choice_) state.cache_choice = cache_choice_->choice();
   state.evaluation_due = evaluation_due;
   state.skipped_steps = skipped_steps_;
@@ -404,11 +352,15 @@ void Training::save_state(bool evaluation_due) {
   state.llm_fingerprint = models_.llm->fingerprint();
   state.encoder_tokenizer_fingerprint = experiment_.encoder_tokenizer_fingerprint;
   state.llm_tokenizer_fingerprint = experiment_.llm_tokenizer_fingerprint;
+  state.model_configs = model_configs_;
   state.corpus_fingerprints = corpus_fingerprints();
+  state.split_fingerprints = split_fingerprints();
+  state.initial_weights = initial_weights_;
   state.elapsed_s = elapsed_before_s_ + model::seconds_since(start_);
   state.world_size = grid_.world_size;
   state.tp_size = grid_.tp_size;
   state.threads = threads_;
+  state.processors = processors_;
   const auto& checkpoint = experiment_.config.checkpoint;
   writer_.start(folder_.stages()[stage_index_], std::move(state), {checkpoint.keep, checkpoint.keep_every});
 }

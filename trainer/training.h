@@ -36,10 +36,14 @@ class Training {
   /// Errors: those of the models and of `Together`.
   void load();
 
-  /// Looks for the newest checkpoint of the run that is whole; where it has none, takes `begin_at`, a checkpoint of another run, or
-  /// the start (empty). Writes nothing.
-  /// Errors: ConfigError for one that was made with other weights, tokenizers or corpora, CheckpointError for a damaged `begin_at`.
+  /// Looks for the newest checkpoint of the run that is whole; where it has none, takes `begin_at`, a checkpoint of
+  /// another run; where that is empty the one at which the run began before (RunFolder::origin), or the start. Writes
+  /// nothing. Errors: ConfigError for one that was made with other weights, tokenizers or corpora, CheckpointError for
+  /// one of another run that is damaged or gone.
   void find_checkpoint(const std::filesystem::path& begin_at);
+  /// What find_checkpoint found of it: the checkpoint of another run at which this one began; empty: at the start. On
+  /// the first rank.
+  const std::filesystem::path& origin() const { return origin_; }
 
   /// Opens the metrics of the run folder, which has begun, and takes up the checkpoint that was found.
   void restore();
@@ -51,8 +55,20 @@ class Training {
 
  private:
   void initialise();
-  std::optional<TrainingState> find_state(const std::filesystem::path& begin_at) const;
+  std::optional<TrainingState> find_state(const std::filesystem::path& begin_at);
+  /// The state at which a run begins that has none of its own.
+  std::optional<TrainingState> state_of_origin() const;
+  /// Errors: ConfigError naming what the checkpoint was made with that is not what is here. `is_own`: of this run.
+  void require_same_inputs(const TrainingState& state, bool is_own) const;
+  /// Which stage's `known` value is not the one here: "stage NAME".
+  std::string stage_that_differs(const std::vector<std::string>& known, const std::vector<std::string>& here) const;
+  void warn_of_rounding(const TrainingState& state) const;
+  /// What checkpoints store of the inputs. Collectives: on the control channel.
+  void note_inputs();
   std::vector<std::string> corpus_fingerprints() const;
+  std::vector<std::string> split_fingerprints() const;
+  /// The kinds of processor of all ranks. Collectives: on the control channel.
+  std::string processors_of_all() const;
   /// What the cache knows the encoder's weights by; empty without one.
   std::string encoder_weights() const;
   bool is_of_this_encoder(const TrainingState& state) const;
@@ -81,9 +97,12 @@ class Training {
   /// Does it, and keeps the trainables where they are the best by eval.best. False where a stop was asked for meanwhile: it is
   /// then as if it had not begun, but for lines in evaluations.jsonl.
   bool evaluate(const PreparedStage& stage, DueEvaluations due);
-  double held_out_perplexity(const PreparedStage& stage);
-  /// Scores eval.tasks, writes a line for each; the mean of their accuracies. Nothing where a stop was asked for.
+  /// Writes a line. Nothing where a stop was asked for: what is done stays for the next start.
+  std::optional<double> held_out_perplexity(const PreparedStage& stage);
+  /// Scores eval.tasks, writes a line for each; the mean of their accuracies. Nothing where a stop was asked for: the answers stay.
   std::optional<double> score_benchmarks(const PreparedStage& stage);
+  /// Whether a rank was asked to stop; asked before each piece of an evaluation.
+  bool leaves_evaluation();
   /// Why this rank wants to stop; empty: it does not.
   std::string reason_to_stop() const;
   /// That of the first rank that has one; empty on all: none has. Collectives: one gather on the control channel.
@@ -115,6 +134,10 @@ class Training {
   std::optional<model::Trainables> trainables_;
   std::optional<model::LayAlign> layalign_;
   std::optional<TrainStep> step_;
+  std::string processors_;                  // of all ranks
+  std::string initial_weights_;             // on the first rank: a hash of those of model.init, or "seed"
+  std::vector<std::string> model_configs_;  // on the first rank: hashes of the encoder's and the LLM's config.json
+  std::filesystem::path origin_;            // on the first rank
   std::optional<TrainingState> found_;  // on the first rank, until it is taken up
   std::optional<MetricsFile> metrics_, evaluations_;  // on the first rank
   std::optional<CacheChoice> cache_choice_;           // in cache.mode auto
@@ -127,6 +150,7 @@ class Training {
   double best_accuracy_ = -1;                                         // of that stage, -1 before a benchmark was scored
   double elapsed_before_s_ = 0;  // in the runs that this one resumes
   bool executed_counted_ = false;  // of a step of that stage in this process
+  bool has_begun_ = false;       // this process, with a step or a piece of an evaluation: until then no clock stops it
   bool evaluation_due_ = false;  // a run that was stopped has left it to this one
   bool adding_has_ended_ = false;  // the cache took no more states, and that was said
   StepRequests asked_;           // of any rank, in the last step

@@ -72,10 +72,14 @@ std::string state_text(const TrainingState& state) {
               {"llm_fingerprint", state.llm_fingerprint},
               {"encoder_tokenizer_fingerprint", state.encoder_tokenizer_fingerprint},
               {"llm_tokenizer_fingerprint", state.llm_tokenizer_fingerprint},
+              {"model_configs", state.model_configs},
               {"corpus_fingerprints", state.corpus_fingerprints},
+              {"split_fingerprints", state.split_fingerprints},
+              {"initial_weights", state.initial_weights},
               {"world_size", state.world_size},
               {"tp_size", state.tp_size},
               {"threads", state.threads},
+              {"processors", state.processors},
               {"trainables", trainables}}
              .dump(2) +
          "\n";
@@ -101,6 +105,12 @@ TrainingState parse_state(const nlohmann::json& json) {
   state.world_size = json.at("world_size").get<int64_t>();
   state.tp_size = json.at("tp_size").get<int64_t>();
   state.threads = json.at("threads").get<int64_t>();
+  // What checkpoints of this version had not from the beginning.
+  using Names = std::vector<std::string>;
+  state.model_configs = json.value("model_configs", Names());
+  state.split_fingerprints = json.value("split_fingerprints", Names());
+  state.initial_weights = json.value("initial_weights", "");
+  state.processors = json.value("processors", "");
   for (const nlohmann::json& tensor : json.at("trainables")) {
     state.layout.emplace_back(tensor.at("name").get<std::string>(), tensor.at("shape").get<std::vector<int64_t>>());
   }
@@ -179,12 +189,13 @@ void read_moments(const fs::path& folder, const nlohmann::json& shares, Training
                         std::to_string(numel));
 }
 
-/// Removes a step folder so that a crash in between leaves no half of it under its name.
+/// Removes a step folder so that a crash in between, or a loss of power, leaves no half of it under its name.
 void remove_step_folder(const fs::path& folder) {
   fs::path doomed = folder;
   doomed += ".tmp";
   checkpoints_tools::remove_folder(doomed);
   checkpoints_tools::rename_file(folder, doomed);
+  checkpoints_tools::flush_folder_of(folder);
   checkpoints_tools::remove_folder(doomed);
 }
 
@@ -261,8 +272,8 @@ MomentsFile save_moments(const fs::path& folder, const at::Tensor& exp_avg, cons
 void save_training_state(const fs::path& stage_folder, const TrainingState& state, const KeepRule& keep, OtherShares* others) {
   const std::string name = step_name(state.step);
   write_folder_durably(stage_folder / name, [&](const fs::path& folder) { write_files(folder, state, others); });
-  as_io_error([&] { purge(stage_folder, state.step, keep); });
   write_file_durably(stage_folder.parent_path() / kLatest, (stage_folder.filename() / name).string() + "\n");
+  as_io_error([&] { purge(stage_folder, state.step, keep); });
 }
 
 TrainingState load_training_state(const fs::path& step_folder) {

@@ -28,12 +28,16 @@ struct TrainingState {
   std::string encoder_fingerprint, llm_fingerprint;  ///< of the frozen weights
   std::string encoder_weights;  ///< what a cache knows the encoder's weights by; empty without one
   std::string encoder_tokenizer_fingerprint, llm_tokenizer_fingerprint;  ///< empty where no text was read
+  std::vector<std::string> model_configs;  ///< hashes of the encoder's and the LLM's config.json; none: unknown
   std::vector<std::string> corpus_fingerprints;      ///< of the stages' corpora
+  std::vector<std::string> split_fingerprints;       ///< of their dev splits; none: unknown
+  std::string initial_weights;                       ///< hash of those of model.init, or "seed"; empty: unknown
   std::string cache_choice;  ///< what cache.mode auto chose: "read" or "compute"; empty where it has not
   int64_t skipped_steps = 0;    ///< of those done in the stage: without an update, for loss or gradient was not finite
   bool evaluation_due = false;  ///< what is to be evaluated after `step` was not
   double elapsed_s = 0;                              ///< of training, resumes included
   int64_t world_size = 1, tp_size = 1, threads = 1;  ///< a resume is bit-exact where these are equal
+  std::string processors;                            ///< and this, the kinds of processor of its ranks; empty: unknown
 };
 
 /// Which checkpoints of a stage stay.
@@ -76,11 +80,12 @@ class OtherShares {
 /// Whether a folder's name is that of a checkpoint, step-XXXXXXXX; unfinished ones (.tmp) are none.
 bool is_step_folder(const std::string& folder_name);
 /// The checkpoints of a stage folder by their step, newest first. One that was killed while it took the place of another of its step
-/// is found under the name it had at that moment (replaced_name).
+/// is found under the name it had at that moment (name_of_replaced).
 std::map<int64_t, std::filesystem::path, std::greater<>> step_folders(const std::filesystem::path& stage_folder);
 
-/// Writes `STAGE_FOLDER/step-XXXXXXXX/`, then removes those of the stage that `keep` does not name, and those of later steps,
-/// which a resume from an earlier one has abandoned.
+/// Writes `STAGE_FOLDER/step-XXXXXXXX/`, then `latest` beside the stage folders, a hint for people and scripts that no
+/// resume follows; then removes those of the stage that `keep` does not name, and those of later steps, which a resume
+/// from an earlier one has abandoned.
 ///
 ///     trainables.safetensors   the masters by their public names
 ///     moments-R-of-W.safetensors   a file a rank: exp_avg and exp_avg_sq of its share, [begin, end) of the N elements, which
@@ -88,10 +93,10 @@ std::map<int64_t, std::filesystem::path, std::greater<>> step_folders(const std:
 ///     state.json               format_version and the scalars
 ///     manifest.json            size and XXH3-128 of each of these, and the share of each file of moments
 ///
-/// Everything goes to `step-XXXXXXXX.tmp/`, is made durable and renamed: a folder without .tmp is whole, whenever a process is killed.
-/// Then `latest` beside the stage folders gets its place, a hint for people and scripts that no resume follows. For the first rank of
-/// the run. `others`: null where it writes alone; else `state` holds the first rank's share of the moments.
-/// Errors: IoError with the path; earlier states are then untouched.
+/// Everything goes to `step-XXXXXXXX.tmp/`, is made durable and renamed, and so is what is removed: a folder without
+/// .tmp is whole, whenever a process is killed or the power fails; when this returns, no loss of power takes the state
+/// away. For the first rank of the run. `others`: null where it writes alone; else `state` holds the first rank's share
+/// of the moments. Errors: IoError with the path; earlier states are then untouched.
 void save_training_state(const std::filesystem::path& stage_folder, const TrainingState& state, const KeepRule& keep,
                          OtherShares* others = nullptr);
 

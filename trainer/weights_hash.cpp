@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <map>
 #include <nlohmann/json.hpp>
+#include <span>
 #include <vector>
 
 #include "checkpoints_tools/hash.h"
@@ -117,6 +118,11 @@ std::string hash_weights(const fs::path& model_folder, const fs::path& memory, c
   hash = combine(identity, process ? process->all_gather(mine) : std::vector<std::string>{mine});
   if (rank == 0) remember(memory, identity, hash);
   return hash;
+}
+
+std::string hash_config(const fs::path& model_folder) {
+  const std::string text = configs::read_text_file(model_folder / "config.json");
+  return checkpoints_tools::xxh3_hex(std::as_bytes(std::span(text)));
 }
 
 }  // namespace layalign::trainer

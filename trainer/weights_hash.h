@@ -16,4 +16,7 @@ namespace layalign::trainer {
 std::string hash_weights(const std::filesystem::path& model_folder, const std::filesystem::path& memory,
                          const dist::Process* process, const Together& together);
 
+/// XXH3-128 of a model folder's config.json. Errors: std::system_error where it cannot be read.
+std::string hash_config(const std::filesystem::path& model_folder);
+
 }  // namespace layalign::trainer

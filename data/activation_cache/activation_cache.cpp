@@ -91,10 +91,11 @@ std::optional<CachedText> ActivationCache::find(const CacheKey& key) const {
 }
 
 void ActivationCache::remove_passed_over() {
-  for (const auto& shard : passed_over_) {
-    checkpoints_tools::remove_file(shard.manifest);  // first: without it the shard does not exist
-    checkpoints_tools::remove_file(shard_of(shard.manifest));
-  }
+  if (passed_over_.empty()) return;
+  // First, and durably: without its manifest a shard does not exist.
+  for (const auto& shard : passed_over_) checkpoints_tools::remove_file(shard.manifest);
+  checkpoints_tools::flush_folder_of(passed_over_.front().manifest);
+  for (const auto& shard : passed_over_) checkpoints_tools::remove_file(shard_of(shard.manifest));
   passed_over_.clear();
 }
 

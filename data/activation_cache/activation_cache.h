@@ -89,8 +89,12 @@ class CacheWriteLock {
   CacheWriteLock& operator=(const CacheWriteLock&) = delete;
   ~CacheWriteLock();
 
+  /// What the user should know where the file system has no locks, and other writers are not kept out; else empty.
+  const std::string& warning() const { return warning_; }
+
  private:
   int descriptor_ = -1;
+  std::string warning_;
 };
 
 }  // namespace layalign::data

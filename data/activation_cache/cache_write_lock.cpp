@@ -1,4 +1,3 @@
-#include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -8,6 +7,8 @@
 #include <system_error>
 
 #include "checkpoints_tools/error.h"
+#include "checkpoints_tools/file_lock.h"
+#include "checkpoints_tools/file_operations.h"
 #include "data/activation_cache/activation_cache.h"
 #include "data/activation_cache/folder_lock.h"
 #include "data/activation_cache/lock_file.h"
@@ -22,11 +23,6 @@ std::string this_process() {
   std::array<char, 256> host{};
   ::gethostname(host.data(), host.size() - 1);
   return "process " + std::to_string(::getpid()) + " on " + host.data();
-}
-
-[[noreturn]] void fail(const fs::path& path, const char* what, int error) {
-  throw checkpoints_tools::IoError(path.string() + ": cannot " + what + ": " + std::generic_category().message(error) +
-                                   "; check the folder and its permissions");
 }
 
 /// The lock file cannot be opened for writing.
@@ -47,25 +43,29 @@ std::string this_process() {
 }  // namespace
 
 FolderLock lock_folder(const fs::path& folder) {
-  std::error_code error;
-  fs::create_directories(folder, error);
-  if (error) fail(folder, "create the folder", error.value());
+  checkpoints_tools::make_folder(folder);
   const fs::path path = folder / ".lock";
   FolderLock lock;
   lock.descriptor = open_lock_file(path);
   if (lock.descriptor < 0) refuse_lock(path, errno);
   const std::string me = this_process();
-  if (::flock(lock.descriptor, LOCK_EX | LOCK_NB) == 0) {
+  auto got = checkpoints_tools::FileLock::kTaken;
+  try {
+    got = checkpoints_tools::lock_file(lock.descriptor, path);
+  } catch (...) {
+    ::close(lock.descriptor);
+    throw;
+  }
+  if (got != checkpoints_tools::FileLock::kTaken) {
+    lock.missing = got == checkpoints_tools::FileLock::kMissing;
     // For the messages of others; that it cannot be written does not matter to the lock.
     if (::ftruncate(lock.descriptor, 0) == 0 && ::pwrite(lock.descriptor, me.data(), me.size(), 0) < 0) errno = 0;
     return lock;
   }
-  const int reason = errno;
   std::array<char, 512> text{};
   if (::pread(lock.descriptor, text.data(), text.size() - 1, 0) > 0) lock.holder = text.data();
   ::close(lock.descriptor);
   lock.descriptor = -1;
-  if (reason != EWOULDBLOCK) fail(path, "lock", reason);
   if (lock.holder.empty()) lock.holder = "another process";
   lock.ours = lock.holder == me;
   return lock;
@@ -78,6 +78,7 @@ CacheWriteLock::CacheWriteLock(const fs::path& folder) {
                     "; wait for its end, or give another cache.path");
   }
   descriptor_ = lock.descriptor;
+  if (lock.missing) warning_ = checkpoints_tools::missing_lock_note(folder);
 }
 
 CacheWriteLock::~CacheWriteLock() { ::close(descriptor_); }

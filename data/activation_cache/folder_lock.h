@@ -8,6 +8,7 @@ namespace layalign::data {
 /// An attempt to lock a cache folder.
 struct FolderLock {
   int descriptor = -1;  ///< holds the lock until it is closed; -1: another descriptor has it
+  bool missing = false; ///< the file system has no locks: the descriptor keeps nobody out
   std::string holder;   ///< then: who
   bool ours = false;    ///< then: this process
 };

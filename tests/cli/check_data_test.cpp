@@ -80,6 +80,14 @@ TEST_F(CheckData, AllBrokenLinesAreNamedUpToALimit) {
   EXPECT_THAT(outcome.output, Not(HasSubstr("x.jsonl:41:")));
 }
 
+TEST_F(CheckData, AnEmptyCorpusIsBroken) {
+  data("x.jsonl", "");
+  for (const char* format : {"token_ids", "jsonl"}) {
+    expect_texts(check("{format: " + std::string(format) + ", path: x.jsonl}"), 65,
+                 {"x.jsonl: the corpus is empty", "1 data set: 1 broken"});
+  }
+}
+
 TEST_F(CheckData, ACutOffArrayIsBroken) {
   data("query_translation/metamath_615k.json",
        "[{\"query\": \"q\", \"response\": \"r\", \"lang\": \"Thai\"},\n {\"query\": \"q");

@@ -170,6 +170,68 @@ TEST_F(Checkpoint, VerifyFindsFlippedBitsTruncationAndNaN) {
   expect_refused("diff " + step(1) + " " + step(2), 65, {"moments-00000-of-00001.safetensors"});
 }
 
+/// The files that a user carries away: weights outside of checkpoints.
+TEST_F(Checkpoint, AChangedByteOfFinishedWeightsIsSeenByAll) {
+  train_run();
+  ASSERT_EQ(checkpoint("export " + run() + " -o " + at("adapter") + " --format adapter").code, 0);
+  const std::string final = run() + "/2-second/trainables.safetensors", taken = at("adapter/adapter.safetensors");
+  EXPECT_THAT(checkpoint("verify " + run()).output, Not(HasSubstr("has no checksum")));
+  for (const std::string& file : {final, taken}) damage(file, 9);
+  for (const std::string& path : {run(), run() + "/2-second", final, at("adapter"), taken}) {
+    const Outcome outcome = checkpoint("verify " + path);
+    EXPECT_EQ(outcome.code, 65) << outcome.output;
+    EXPECT_THAT(outcome.output, HasSubstr(".safetensors: damaged: its content has the XXH3-128"));
+  }
+  expect_refused("merge " + run() + " -o " + at("x"), 65, {final + ": damaged"});
+  expect_refused("import " + taken + " -o " + at("x"), 65, {taken + ": damaged"});
+  EXPECT_EQ(checkpoint("inspect " + taken).code, 65);
+  const Outcome begun = train(1, config() + " --set output=" + at("x") + " --set model.init=" + final);
+  EXPECT_EQ(begun.code, 65) << begun.output;
+  EXPECT_THAT(begun.output, HasSubstr(final + ": damaged"));
+
+  const Outcome foreign = checkpoint("verify " + kGolden + "mt5-llama-stage1-Linear.safetensors");
+  EXPECT_EQ(foreign.code, 0) << foreign.output;
+  EXPECT_THAT(foreign.output, HasSubstr("has no checksum: a changed byte would not be seen"));
+}
+
+TEST_F(Checkpoint, InspectPassesOverDamagedCheckpoints) {
+  train_run();
+  damage(step(2) + "/moments-00000-of-00001.safetensors", 9);
+  Outcome outcome = checkpoint("inspect " + run());
+  EXPECT_EQ(outcome.code, 0) << outcome.output;
+  EXPECT_THAT(outcome.output, AllOf(HasSubstr("checkpoints that cannot be read\n  " + step(2) + "/moments-00000"),
+                                    HasSubstr("checkpoint " + step(1)), HasSubstr("stage 2, step 1")));
+  auto json = nlohmann::json::parse(checkpoint("inspect --json " + run()).output);
+  EXPECT_EQ(json["unreadable_checkpoints"].size(), 1U);
+  EXPECT_EQ(json["unreadable_checkpoints"][0]["path"], step(2));
+  EXPECT_EQ(json["checkpoint"]["path"], step(1));
+  EXPECT_EQ(checkpoint("inspect " + step(2)).code, 65);
+
+  // A stage that has not ended shows the weights of that checkpoint; one without any shows none.
+  fs::remove(run() + "/2-second/trainables.safetensors");
+  json = nlohmann::json::parse(checkpoint("inspect --json " + run() + "/2-second").output);
+  EXPECT_EQ(json["weights"]["path"], step(1) + "/trainables.safetensors");
+  damage(step(1) + "/state.json", 9);
+  json = nlohmann::json::parse(checkpoint("inspect --json " + run() + "/2-second").output);
+  EXPECT_EQ(json["unreadable_checkpoints"].size(), 2U);
+  EXPECT_FALSE(json.contains("checkpoint"));
+  EXPECT_FALSE(json.contains("weights"));
+}
+
+TEST_F(Checkpoint, NothingIsWrittenIntoACheckpoint) {
+  train_run();
+  const std::string weights = step(2) + "/trainables.safetensors", before = read_file(weights);
+  fs::create_directory_symlink(step(2), at("link"));
+  for (const std::string& output : {weights, at("link/trainables.safetensors"), step(2) + "/new"}) {
+    const Outcome outcome = checkpoint("merge --force " + run() + "/1-first -o " + output);
+    EXPECT_EQ(outcome.code, 2) << outcome.output;
+    EXPECT_THAT(outcome.output, HasSubstr("lies in the training checkpoint"));
+  }
+  EXPECT_EQ(checkpoint("export --format adapter " + run() + " -o " + step(2) + "/new").code, 2);
+  EXPECT_EQ(read_file(weights), before);
+  EXPECT_EQ(checkpoint("verify " + step(2)).code, 0);
+}
+
 TEST_F(Checkpoint, DiffEndsAsDiffDoes) {
   train_run();
   const Outcome same = checkpoint("diff " + run() + " " + step(2));
@@ -305,6 +367,31 @@ TEST_F(Checkpoint, AnAdapterIsWholeAndTellsItsModels) {
                     HasSubstr("name: \"held-out perplexity\""), Not(HasSubstr(kGolden))));
   EXPECT_EQ(checkpoint("diff " + at("adapter") + " " + run()).code, 0);
   EXPECT_EQ(checkpoint("verify " + at("adapter")).code, 0);
+
+  // Its config.json tells the layers of its gates.
+  EXPECT_THAT(checkpoint("inspect " + at("adapter")).output,
+              AllOf(HasSubstr("LLM layer 2 "), HasSubstr("LLM layer 0 ")));
+  for (const char* path : {"adapter", "adapter/adapter.safetensors"}) {
+    ASSERT_EQ(checkpoint("export --force " + at(path) + " -o " + at("public") + " --format layalign-reference").code,
+              0);
+    EXPECT_EQ(SafetensorsFile(at("public")).metadata().at("language_layers"), "[2,0]") << path;
+  }
+  for (const std::string& path : {run(), at("adapter"), at("adapter") + " --config " + config()}) {
+    expect_refused("export " + path + " --language-layers 0,1 -o " + at("x") + " --format layalign-reference", 2,
+                   {"[0,1] by --language-layers, but [2,0] by "});
+  }
+  replace_in_file(config(), "[2, 0]", "[0, 2]");
+  expect_refused("export " + at("adapter") + " --config " + config() + " -o " + at("x") + " --format adapter", 2,
+                 {"[2,0] by what lies with", "[0,2] by " + config()});
+  replace_in_file(config(), "[0, 2]", "[2, 0]");
+  EXPECT_EQ(
+      checkpoint("export " + run() + " --language-layers 2,0 -o " + at("same") + " --format layalign-reference").code,
+      0);
+  replace_in_file(at("adapter/config.json"), "\"language_layers\": [", "\"language_layers\": [\"a\",");
+  EXPECT_EQ(checkpoint("verify " + at("adapter")).code, 65);
+  expect_refused("export " + at("adapter") + " -o " + at("x") + " --format layalign-reference", 65,
+                 {"config.json: 'language_layers'"});
+  EXPECT_THAT(checkpoint("inspect " + at("adapter")).output, HasSubstr("gate 0 "));
 
   EXPECT_EQ(checkpoint(command + at("adapter")).code, 2);  // never replaced
   EXPECT_EQ(read_file(at("adapter/README.md")), card);

@@ -16,11 +16,33 @@ using testing::HasSubstr;
 
 TEST_F(Evaluation, TrainingHasScoredTheBenchmarkAndKeptTheBest) {
   const auto lines = read_jsonl(work->path("run") / "evaluations.jsonl");
-  ASSERT_EQ(lines.size(), 2u);  // perplexity and benchmark at the end of the stage
-  EXPECT_EQ(lines[1].at("task"), "msvamp");
-  EXPECT_EQ(lines[1].at("questions"), 4);
-  EXPECT_TRUE(lines[1].at("language_accuracy").contains("Thai"));
+  ASSERT_EQ(lines.size(), 2u);  // benchmark and perplexity at the end of the stage
+  EXPECT_EQ(lines[0].at("task"), "msvamp");
+  EXPECT_EQ(lines[0].at("questions"), 4);
+  EXPECT_TRUE(lines[0].at("language_accuracy").contains("Thai"));
+  EXPECT_TRUE(lines[1].contains("perplexity"));
   EXPECT_TRUE(fs::exists(work->path("run") / "1-task/best.safetensors"));
+}
+
+TEST_F(Evaluation, RanksWhoseQuestionsDifferAreRefused) {
+  auto changed = config();
+  changed["data"]["root"] = "data";
+  changed["eval"].update({{"tasks", {"mgsm"}}, {"languages", {"English", "Thai"}}});
+  changed["eval"].erase("limit");
+  std::string ranks;
+  for (const std::string name : {"node-a", "node-b"}) {
+    fs::create_directories(work->path(name) / "data");
+    fs::copy(LAYALIGN_TEST_DATA "/evaluation", work->path(name) / "data/evaluation", fs::copy_options::recursive);
+    work->write(name + "/run.json", changed.dump());
+    ranks += (ranks.empty() ? "" : " : ") + std::string("-n 1 --wdir ") + out(name) + " " LAYALIGN_BINARY_DIR "/layalign-train run.json --set output=" +
+             out("refused");
+  }
+  const auto questions = work->path("node-b") / "data/evaluation/mgsm/mgsm_th.tsv";
+  fs::resize_file(questions, read_file(questions).rfind('\n', fs::file_size(questions) - 2) + 1);
+  const auto outcome = run_command("cd " LAYALIGN_SOURCE_DIR " && tests/mpirun.sh " + ranks);
+  EXPECT_EQ(outcome.code, 70) << outcome.output;
+  EXPECT_THAT(outcome.output, HasSubstr("questions of mgsm"));
+  EXPECT_FALSE(fs::exists(work->path("refused")));
 }
 
 TEST_F(Evaluation, ScoresModesSideBySideAndDoesNotRepeatWork) {

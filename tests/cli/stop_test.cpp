@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <regex>
 
 #include "tests/cli/program.h"
 
@@ -175,6 +176,59 @@ TEST_F(StoppingMiniature, ARunThatIsStoppedInABenchmarkScoresItAgain) {
     return std::count(text.begin(), text.end(), '\n');
   };
   EXPECT_EQ(lines("stopped"), lines("whole"));
+}
+
+/// The lines of evaluations.jsonl without the times.
+std::string scores(const fs::path& run) {
+  return std::regex_replace(read_file(run / "evaluations.jsonl"), std::regex("\"evaluation_s\":[^,}]*"), "");
+}
+
+TEST_F(StoppingMiniature, EvaluationsThatAreLongerThanAStartEnd) {
+  // Six rounds of answers after each second step, and then three of the held-out samples: a start does one of these at least.
+  const std::string shorter = "--set eval.limit=24 --set stages.0.dev_size=12 --set stages.0.micro_batch=1 ";
+  ASSERT_EQ(train(1, arguments("whole", shorter)).code, 0);
+  Outcome outcome;
+  std::string told;
+  int starts = 0;
+  do {
+    outcome = train(1, arguments("slices", shorter + "--set stop_after=1s"));
+    told += outcome.output;
+    ASSERT_TRUE(outcome.code == kSaved || outcome.code == 0) << outcome.output;
+  } while (outcome.code == kSaved && ++starts < 40);
+  EXPECT_EQ(outcome.code, 0) << outcome.output;
+  EXPECT_THAT(told, HasSubstr(" of 48 questions were answered before"));
+  for (const char* file : {"1-only/trainables.safetensors", "1-only/best.safetensors"}) {
+    EXPECT_EQ(read_file(folder.path("slices") / file), read_file(folder.path("whole") / file)) << file;
+  }
+  EXPECT_EQ(scores(folder.path("slices")), scores(folder.path("whole"))) << "bit for bit";
+  EXPECT_FALSE(fs::exists(folder.path("slices") / "1-only/held-out.json"));
+}
+
+TEST_F(StoppingMiniature, ASignalInAPerplexityIsHeardBeforeItsEnd) {
+  const std::string longer = "--set eval.tasks=[] --set eval.best=perplexity --set stages.0.max_steps=1 --set stages.0.dev_size=120 "
+                             "--set stages.0.micro_batch=1 ";
+  for (const int ranks : {1, 2}) {  // data parallel
+    ASSERT_EQ(train(ranks, arguments("whole", longer)).code, 0);
+    // After the only step comes the perplexity.
+    const auto stopped = struck("layalign-train", ranks, arguments("stopped", longer),
+                                "[ -s " + (folder.path("stopped") / "metrics.jsonl").string() + " ]", "kill -USR1 $run");
+    EXPECT_EQ(stopped.code, kSaved) << stopped.output;
+    EXPECT_TRUE(fs::exists(folder.path("stopped") / "1-only/held-out.json")) << stopped.output;
+    const auto resumed = train(ranks, arguments("stopped", longer));
+    ASSERT_EQ(resumed.code, 0) << resumed.output;
+    EXPECT_EQ(scores(folder.path("stopped")), scores(folder.path("whole"))) << "bit for bit";
+    for (const char* name : {"whole", "stopped"}) fs::remove_all(folder.path(name));
+  }
+}
+
+TEST_F(StoppingMiniature, AReaderThatLeavesDoesNotEndTheRun) {
+  const std::string plain = "--set eval.tasks=[] --set eval.best=perplexity";
+  const auto outcome = run_command("bash -c '" + program_command("layalign-train", 1, arguments("piped", plain)) +
+                                   " | head -n 1; exit ${PIPESTATUS[0]}'");
+  EXPECT_EQ(outcome.code, 0) << outcome.output;
+  EXPECT_TRUE(fs::exists(folder.path("piped") / "summary.json"));
+  const auto built = run_command("bash -c '" + program_command("layalign-cache", 1, "build " + config) + " | true; exit ${PIPESTATUS[0]}'");
+  EXPECT_EQ(built.code, 0) << built.output;
 }
 
 TEST_F(StoppingMiniature, AnEvaluationKeepsItsAnswersAndASecondInterruptEndsItAtOnce) {

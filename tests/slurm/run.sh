@@ -6,7 +6,7 @@
 #           an uninterrupted run
 #   mpirun: the same through mpirun.sbatch, signalled by hand
 #   array:  a job for each line, all done
-#   cancel: a cancelled job of either kind is not queued again; that of srun has saved itself
+#   cancel: a cancelled job of either kind saves itself and is not queued again
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 root=$PWD build=$(realpath "${1:-build}")
@@ -119,8 +119,8 @@ for kind in srun mpirun; do
   wait_for 60 has_steps "cancel-$kind"
   scancel "$job"
   wait_for 30 is_gone "$job"
-  [[ $kind == mpirun ]] || is_saved "cancel-$kind"  # mpirun gets Slurm's SIGTERM, too, and ends the ranks
-  echo "$kind: cancelled, not queued again"
+  is_saved "cancel-$kind"
+  echo "$kind: cancelled, saved, not queued again"
 done
 
 for i in 1 2 3; do echo "run.yaml --set seed=$i --set output=$work/array-$i --set stages.0.epochs=20"; done >"$work/lines"

@@ -1,6 +1,6 @@
 """F8: a checkpoint of each grid (tensor x data parallel) goes on on each grid.
 
-How it is seen that the resume changes no tensor: the encoder's embedding of one token is NaN, and that token is in one sample alone.
+How it is seen that the resume changes no tensor: the encoder's embedding of one token overflows, and that token is in one sample alone.
 The step with that sample is skipped (optimizer.skip_nonfinite), so the checkpoint behind it must hold, bit for bit, what the one before
 it held; the run that goes on makes the one from the other through its whole restore, and compares the weights of all ranks by
 hash when it saves. The loss of the step after that is the next one.
@@ -22,7 +22,7 @@ def name_of(grid):
 
 
 def poisoned_encoder(folder, token):
-    """A copy of the tiny mT5 whose embedding of a token is NaN."""
+    """A copy of the tiny mT5 whose embedding of a token is the greatest number of float32, which overflows in the aligner."""
     shutil.copytree(jobs.MODELS / "mt5", folder, dirs_exist_ok=True)
     path = folder / "model.safetensors"
     data = bytearray(path.read_bytes())
@@ -31,7 +31,7 @@ def poisoned_encoder(folder, token):
     assert embedding["dtype"] == "F32"
     width = embedding["shape"][1]
     at = 8 + header_bytes + embedding["data_offsets"][0] + 4 * token * width
-    data[at:at + 4 * width] = struct.pack(f"<{width}f", *[float("nan")] * width)
+    data[at:at + 4 * width] = struct.pack(f"<{width}f", *[3.4028234663852886e38] * width)
     path.write_bytes(data)
 
 

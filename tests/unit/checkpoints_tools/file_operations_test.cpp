@@ -45,18 +45,29 @@ TEST(FileOperations, AnAtomicFileIsSevenNumberedOperations) {
   }
   EXPECT_THAT(names, ElementsAre("remove", "create", "write", "flush", "close", "rename", "flush folder"));
   EXPECT_EQ(log[2].bytes, 5);
+  EXPECT_EQ(log[2].path, folder / "a.tmp");
   EXPECT_EQ(log[5].path, folder / "a");
+  EXPECT_EQ(log[5].other, folder / "a.tmp");
 }
 
 TEST(FileOperations, AFileIsContinuedAtItsEnd) {
   const TemporaryFolder folder;
   const auto path = folder / "lines";
+  std::vector<std::string> log;
+  const Hooked hook([&log](const FileOperation& operation) {
+    const std::string content(reinterpret_cast<const char*>(operation.content.data()), operation.content.size());
+    log.push_back(std::string(name_of(operation.action)) + " " + content + std::to_string(operation.offset));
+    return FileFault{};
+  });
   for (const std::string line : {"one\n", "two\n"}) {
     auto file = FileWriter::append(path);
     file.write(std::as_bytes(std::span(line)));
     file.flush();
   }
   EXPECT_EQ(read_bytes(path), "one\ntwo\n");
+  // The name of a new file is made durable.
+  EXPECT_THAT(log,
+              ElementsAre("open 0", "flush folder 0", "write one\n0", "flush 0", "open 0", "write two\n4", "flush 0"));
 }
 
 TEST(FileOperations, FoldersAreMadeExchangedAndRemoved) {
@@ -76,10 +87,28 @@ TEST(FileOperations, FoldersAreMadeExchangedAndRemoved) {
   remove_folder(folder / "a");  // is not there: no error
   std::vector<std::string_view> names;
   for (const auto& operation : log) names.push_back(name_of(operation.action));
-  EXPECT_THAT(names, ElementsAre("make folder", "make folder", "exchange", "remove", "remove folder", "remove", "remove folder",
-                                 "remove folder", "remove"));
+  EXPECT_THAT(names,
+              ElementsAre("make folder", "flush folder", "make folder", "flush folder", "make folder", "flush folder",
+                          "exchange", "remove", "remove folder", "remove", "remove folder", "remove folder", "remove"));
+  EXPECT_EQ(log[0].path, folder / "a");  // each of those above it, and where its name stands
+  EXPECT_EQ(log[1].path, folder.path());
+  EXPECT_EQ(log[3].path, folder / "a");
   EXPECT_THAT(message_of<IoError>([&] { make_folder(write_bytes(folder / "file", "") / "b"); }), HasSubstr("cannot make the folder"));
   EXPECT_THAT(message_of<IoError>([&] { exchange_names(folder / "file", folder / "missing"); }), HasSubstr("missing"));
+}
+
+TEST(FileOperations, NamesAreNotExchangedWhereTheFileSystemCannot) {
+  const TemporaryFolder folder;
+  write_bytes(folder / "one", "1");
+  write_bytes(folder / "two", "2");
+  const auto exchange = [&] { return exchange_names(folder / "one", folder / "two"); };
+  {
+    const Hooked hook(fail_at(1, EINVAL));
+    EXPECT_FALSE(exchange());
+  }
+  const Hooked hook(fail_at(1, EIO));
+  EXPECT_THAT(message_of<IoError>(exchange), HasSubstr("Input/output error"));
+  EXPECT_EQ(read_bytes(folder / "one"), "1");
 }
 
 TEST(FileOperations, EveryOperationThatFailsIsReportedAndKeepsTheOldFile) {

@@ -5,12 +5,15 @@
 
 #include <cmath>
 #include <cstring>
+#include <span>
 
+#include "checkpoints_tools/hash.h"
 #include "tests/unit/checkpoints_tools/temporary_folder.h"
 
 namespace layalign::checkpoints_tools {
 namespace {
 
+using ::testing::AllOf;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 
@@ -119,21 +122,79 @@ TEST_F(SafetensorsTest, SliceOutsideTheTensorIsRefused) {
 TEST_F(SafetensorsTest, FileHasTheDocumentedForm) {
   write_safetensors(
       path_, {{"b", at::ones({2}, at::kByte)}, {"z", at::ones({1}, at::kFloat)}, {"a", at::ones({1}, at::kFloat)}});
+  const std::string one("\0\0\x80\x3f", 4);
+  const std::string data = one + one + "\1\1";
+  const std::string checked =
+      R"({"__metadata__":{"format":"pt"},"a":{"data_offsets":[0,4],"dtype":"F32","shape":[1]},)"
+      R"("b":{"data_offsets":[8,10],"dtype":"U8","shape":[2]},"z":{"data_offsets":[4,8],"dtype":"F32","shape":[1]}})" +
+      data;
   std::string header =
-      R"({"__metadata__":{"format":"pt"},"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4]},)"
+      R"({"__metadata__":{"format":"pt","layalign.xxh3":")" + xxh3_hex(std::as_bytes(std::span(checked))) +
+      R"("},"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4]},)"
       R"("z":{"dtype":"F32","shape":[1],"data_offsets":[4,8]},"b":{"dtype":"U8","shape":[2],"data_offsets":[8,10]}})";
   header.resize((header.size() + 7) / 8 * 8, ' ');
-  const std::string one("\0\0\x80\x3f", 4);
-  EXPECT_EQ(read_bytes(path_), safetensors_bytes(header, 0) + one + one + "\1\1");
+  EXPECT_EQ(read_bytes(path_), safetensors_bytes(header, 0) + data);
+}
+
+TEST_F(SafetensorsTest, EveryFlippedBitIsSeenOrTakesTheChecksumsName) {
+  write_safetensors(path_, {{"x", at::arange(4, at::kFloat)}, {"flag", at::ones({3}, at::kByte)}},
+                    {{"language_layers", "[0,1]"}});
+  const std::string whole = read_bytes(path_);
+  EXPECT_TRUE(SafetensorsFile(path_).has_checksum());
+  const size_t key = whole.find(kChecksumKey), key_end = key + std::string_view(kChecksumKey).size();
+  for (size_t bit = 0; bit < 8 * whole.size(); ++bit) {
+    std::string bad = whole;
+    bad[bit / 8] = static_cast<char>(bad[bit / 8] ^ (1 << (bit % 8)));
+    write_bytes(path_, bad);
+    if (bit / 8 < key || bit / 8 >= key_end) {
+      EXPECT_THROW(SafetensorsFile{path_}, CheckpointError) << bit;
+      continue;
+    }
+    try {  // another name: all that the file holds is as it was
+      EXPECT_FALSE(SafetensorsFile(path_).has_checksum()) << bit;
+    } catch (const CheckpointError&) {
+      // no JSON any more
+    }
+  }
+  std::string bad = whole;
+  bad.back() ^= 1;
+  write_bytes(path_, bad);
+  EXPECT_THAT(message_of<CheckpointError>([&] { SafetensorsFile{path_}; }),
+              AllOf(HasSubstr(path_.string() + ": damaged: its content has the XXH3-128 "), HasSubstr("copy it again"),
+                    HasSubstr("without 'layalign.xxh3'")));
+}
+
+TEST_F(SafetensorsTest, TheChecksumIsOfTheContentAndNotOfItsSpelling) {
+  write_safetensors(path_, {{"x", at::arange(4, at::kFloat)}});
+  const std::string whole = read_bytes(path_);
+  const size_t data = whole.size() - 16;
+  const std::string header = whole.substr(8, data - 8);
+  write_bytes(path_, safetensors_bytes(" {  " + header.substr(1) + "\n", 0) + whole.substr(data));
+  const SafetensorsFile file(path_);
+  EXPECT_TRUE(file.has_checksum());
+  expect_identical(file.read("x"), at::arange(4, at::kFloat));
+}
+
+TEST_F(SafetensorsTest, FilesOfOthersHaveNoChecksum) {
+  write_bytes(path_, safetensors_bytes(
+                         R"({"__metadata__":{"xxh3":"mine"},"m":{"dtype":"U8","shape":[3],"data_offsets":[0,3]}})", 3));
+  const SafetensorsFile file(path_);
+  EXPECT_FALSE(file.has_checksum());
+  EXPECT_EQ(file.read("m").numel(), 3);
 }
 
 TEST_F(SafetensorsTest, MetadataSurvivesAndSaysItsFormat) {
   write_safetensors(path_, {}, {{"step", "200"}, {"note", "a \"b\"\n\u4e2d"}});
   using Strings = std::map<std::string, std::string>;
-  EXPECT_EQ(SafetensorsFile(path_).metadata(),
-            (Strings{{"format", "pt"}, {"note", "a \"b\"\n\u4e2d"}, {"step", "200"}}));
-  write_safetensors(path_, {}, {{"format", "layalign"}});
-  EXPECT_EQ(SafetensorsFile(path_).metadata(), (Strings{{"format", "layalign"}}));
+  const auto without_checksum = [&] {
+    Strings strings = SafetensorsFile(path_).metadata();
+    EXPECT_EQ(strings.erase(kChecksumKey), 1U);
+    return strings;
+  };
+  EXPECT_EQ(without_checksum(), (Strings{{"format", "pt"}, {"note", "a \"b\"\n\u4e2d"}, {"step", "200"}}));
+  // Metadata of another file bring their checksum with them: the one of this file takes its place.
+  write_safetensors(path_, {}, {{"format", "layalign"}, {kChecksumKey, "0"}});
+  EXPECT_EQ(without_checksum(), (Strings{{"format", "layalign"}}));
 }
 
 TEST_F(SafetensorsTest, UnwritableTensorsAreRefusedAndLeaveNothing) {

@@ -92,6 +92,17 @@ TEST(Verification, ABrokenManifestIsNamed) {
   EXPECT_THAT(checkpoint.problems(), ElementsAre(HasSubstr("cannot read")));
 }
 
+TEST(Verification, AFlippedBitOfAFileWithoutManifestIsFound) {
+  const TemporaryFolder folder;
+  const auto path = folder / "weights.safetensors";
+  write_safetensors(path, {{"x", at::arange(4, at::kFloat)}});
+  EXPECT_THAT(weights_problems(path), IsEmpty());
+  std::string bytes = read_bytes(path);
+  bytes[bytes.size() - 3] ^= 1;  // still a number
+  write_bytes(path, bytes);
+  EXPECT_THAT(weights_problems(path), ElementsAre(AllOf(HasSubstr(path.string()), HasSubstr("damaged"))));
+}
+
 TEST(Verification, NotANumberAndInfinityAreFoundInAllTypes) {
   for (const auto type : {at::kFloat, at::kHalf, at::kBFloat16, at::kDouble, at::kFloat8_e5m2}) {
     for (const float bad : {std::numeric_limits<float>::quiet_NaN(), -std::numeric_limits<float>::infinity()}) {

@@ -3,6 +3,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include "data/plan.h"
 #include "tests/unit/data/temporary_folder.h"
 
 namespace layalign::data {
@@ -64,6 +65,24 @@ TEST_F(DatasetCheck, CountsTokensBeforeTheyAreCut) {
   EXPECT_EQ(facts.source.quantile(1), facts.source.tokens[9]);
   EXPECT_TRUE(facts.prompt.tokens.empty());  // the stage has none
   EXPECT_EQ(facts.target.tokens.size(), 10u);
+}
+
+TEST_F(DatasetCheck, TheSplitOfIdsDoesNotDependOnHowTheFileIsNamed) {
+  std::string lines;
+  for (int i = 0; i < 40; ++i) lines += "{\"source\": [" + std::to_string(i) + "], \"target\": [1]}\n";
+  const auto path = folder.write("ids.jsonl", lines);
+  const Vocabulary vocabulary{.encoder_size = 100, .llm_size = 100};
+  std::vector<Split> splits;
+  for (const auto& spelling : {path, path.parent_path() / "." / path.filename()}) {
+    configs::StageConfig stage;
+    stage.corpus = {.format = "token_ids", .path = spelling.string()};
+    splits.push_back(split_by_group(*open_dataset(stage, {}, "", vocabulary), 9, 5));
+    const auto facts = check_corpus(stage, {}, "", vocabulary, questions, {});
+    splits.push_back(split_by_group(
+        facts.size(), [&](int64_t i) { return facts.groups[i]; }, 9, 5));
+  }
+  ASSERT_EQ(splits[0].dev.size(), 9u);
+  for (const auto& split : splits) EXPECT_EQ(split.dev, splits[0].dev);
 }
 
 TEST_F(DatasetCheck, TestQuestionsAreFoundByWhatTheySay) {

@@ -106,6 +106,33 @@ TEST_F(Outputs, OfAFileTornAtAnyByteAreThoseOfItsWholeLines) {
   }
 }
 
+/// Power was lost: what the disk did not get reads as zeros, at the end or in between.
+TEST_F(Outputs, OfAFileWithZerosInItAreThoseOfItsWholeLines) {
+  {
+    EvaluationOutputs outputs(path, kIdentity);
+    for (const auto& key : {kFirst, kSecond}) outputs.append(key, kText);
+  }
+  const std::string whole = read_bytes(path);
+  const size_t first = whole.find('\n') + 1, second = whole.find('\n', first) + 1;
+  for (const size_t end : {first + 1, second - 1, second, second + 5, whole.size()}) {
+    std::string torn = whole;
+    for (size_t at = std::max(first, end - 40); at < end; ++at) torn[at] = '\0';
+    write_bytes(path, torn);
+    EvaluationOutputs outputs(path, kIdentity);
+    EXPECT_EQ(outputs.find(kSecond) != nullptr, end < second) << end;
+    for (const auto& key : {kFirst, kSecond}) {
+      if (outputs.find(key) == nullptr) outputs.append(key, kText);
+    }
+    EXPECT_EQ(read_bytes(path).size(), whole.size()) << end;
+    EXPECT_EQ(read_bytes(path).find('\0'), std::string::npos) << end;
+  }
+  // A first line that is durable before any other has none: this is a file of somebody else.
+  const std::string foreign("\0\n\0\n", 4);
+  write_bytes(path, foreign);
+  EXPECT_THAT(refusal().first, HasSubstr("not a file of outputs of this version"));
+  EXPECT_EQ(read_bytes(path), foreign);
+}
+
 TEST_F(Outputs, OfAnotherIdentityAreRefusedNamingWhatDiffers) {
   EvaluationOutputs(path, kIdentity).append(kFirst, kText);
   const std::string before = read_bytes(path);

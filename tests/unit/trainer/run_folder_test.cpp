@@ -6,6 +6,7 @@
 
 #include <optional>
 
+#include "checkpoints_tools/file_operations.h"
 #include "configs/error.h"
 #include "configs/reader.h"
 #include "tests/unit/trainer/scratch_folder.h"
@@ -41,7 +42,7 @@ struct BegunRun {
   ScratchFolder scratch;
   configs::RunConfig config = config_for(scratch / "run");
   RunFolder folder{config.output, config.stages};
-  BegunRun() { begin_run(folder, config); }
+  BegunRun() { begin_run(folder, config, ""); }
 };
 
 /// The message with which an inspection is refused.
@@ -72,7 +73,7 @@ TEST(RunFolder, IsFreshThenResumesThenIsFinished) {
 
   const RunLock lock(folder);
   EXPECT_EQ(inspect_run(folder, config, &changed), RunState::kFresh);
-  begin_run(folder, config);
+  begin_run(folder, config, "");
   EXPECT_EQ(inspect_run(folder, config, &changed), RunState::kResume);
   EXPECT_EQ(configs::differences(configs::load_config(folder.config()), config), std::vector<std::string>{});
 
@@ -112,10 +113,86 @@ TEST(RunFolder, AResumeMayDifferInWhatDoesNotChangeTheResult) {
   other.log.every = 3;
   other.checkpoint.keep = 9;
   other.parallel.tensor = 2;
+  other.optimizer.skip_nonfinite = 3;
+  other.stages[1].micro_batch = 2;
   std::vector<std::string> changed;
   EXPECT_EQ(inspect_run(run.folder, other, &changed), RunState::kResume);
-  EXPECT_THAT(changed, testing::UnorderedElementsAre(HasSubstr("log.every"), HasSubstr("checkpoint.keep"),
-                                                     HasSubstr("parallel.tensor")));
+  EXPECT_THAT(changed, testing::UnorderedElementsAre(
+                           HasSubstr("log.every"), HasSubstr("checkpoint.keep"), HasSubstr("parallel.tensor"),
+                           HasSubstr("optimizer.skip_nonfinite"), HasSubstr("stages.1.micro_batch")));
+}
+
+TEST(RunFolder, AMicroBatchMattersWhereTheLossIsItsMean) {
+  const ScratchFolder scratch;
+  configs::RunConfig config = config_for(scratch / "run");
+  config.optimizer.loss_normalization = "micro_batch";
+  const RunFolder folder(config.output, config.stages);
+  begin_run(folder, config, "");
+  config.stages[0].micro_batch = 2;
+  EXPECT_THAT(refusal(folder, config), HasSubstr("stages.0.micro_batch: 8 != 2"));
+}
+
+TEST(RunFolder, FilesMayHaveMovedWhileTheRunGoesOn) {
+  const BegunRun run;
+  configs::RunConfig moved = run.config;
+  moved.model.encoder = "/new/encoder";
+  moved.model.llm = "/new/llm";
+  moved.model.init = "/new/init.safetensors";
+  moved.data.root = "/new/data";
+  moved.stages[1].corpus.path = "/new/train.jsonl";
+  std::vector<std::string> changed;
+  EXPECT_EQ(inspect_run(run.folder, moved, &changed), RunState::kResume);
+  EXPECT_THAT(changed, testing::UnorderedElementsAre(HasSubstr("model.encoder"), HasSubstr("model.llm"),
+                                                     HasSubstr("model.init"), HasSubstr("data.root"),
+                                                     HasSubstr("stages.1.corpus.path: train.jsonl != /new")));
+  configs::RunConfig other = run.config;
+  other.model.encoder_layers = {configs::LayerList::Kind::kAll, {}, 0};  // of a name that begins as a path's does
+  EXPECT_THAT(refusal(run.folder, other), HasSubstr("model.encoder_layers"));
+
+  // Of a finished run nothing is read that could tell whether they are the same.
+  write_bytes(run.folder.metrics(), "");
+  finish_run(run.folder, summarize_run(run.folder));
+  EXPECT_THAT(refusal(run.folder, moved), AllOf(HasSubstr("holds a finished run"), HasSubstr("model.llm")));
+}
+
+TEST(RunFolder, ARunOfAnotherOutputGoesOnWithItsOwnConfigButNotWithOtherTrainedParts) {
+  const BegunRun run;
+  configs::RunConfig next = run.config;
+  next.stages[0].lr = 0.5;
+  next.seed = 3;
+  next.model.llm = "/new/llm";
+  EXPECT_THAT(differences_from(run.folder.output(), next),
+              testing::UnorderedElementsAre(HasSubstr("stages.0.lr"), HasSubstr("seed"), HasSubstr("model.llm")));
+  next.model.gate = "dynamic";
+  try {
+    differences_from(run.folder.output(), next);
+    FAIL() << "other gates were taken";
+  } catch (const configs::ConfigError& error) {
+    EXPECT_THAT(error.what(),
+                AllOf(HasSubstr("trains other weights"), HasSubstr("model.gate"), Not(HasSubstr("seed"))));
+  }
+}
+
+TEST(RunFolder, RemembersWhereTheRunBegan) {
+  const ScratchFolder scratch;
+  const configs::RunConfig config = config_for(scratch / "run");
+  const RunFolder folder(config.output, config.stages);
+  EXPECT_EQ(origin_of(folder), "");
+  begin_run(folder, config, "/runs/first/1-translation/step-00000004");
+  EXPECT_EQ(origin_of(folder), "/runs/first/1-translation/step-00000004");
+  // Killed before the config was there: nothing has begun.
+  fs::remove(folder.config());
+  EXPECT_EQ(inspect_run(folder, config, nullptr), RunState::kFresh);
+  EXPECT_EQ(origin_of(folder), "");
+  begin_run(folder, config, "");
+  EXPECT_FALSE(fs::exists(folder.origin()));
+}
+
+TEST(RunFolder, AStageWithoutItsConfigIsNotCalledForeign) {
+  const BegunRun run;
+  write_bytes(run.folder.trainables(0), "weights");
+  fs::remove(run.folder.config());
+  EXPECT_THAT(refusal(run.folder, run.config), AllOf(HasSubstr("1-translation"), HasSubstr("without its config.yaml")));
 }
 
 TEST(RunFolder, PrecisionChangesTheResult) {
@@ -149,10 +226,35 @@ TEST(RunFolder, BeginningAgainRemovesWhatAKilledRunLeft) {
   write_bytes(stage / "step-00000003.tmp/state.json", "{");
   write_bytes(stage / "best.safetensors.tmp", "half");
   write_bytes(stage / "best.safetensors", "whole");
-  begin_run(run.folder, run.config);
+  for (const char* name : {"latest.tmp", "metrics.jsonl.tmp", "evaluations.jsonl.tmp", "summary.json.tmp"}) {
+    write_bytes(run.folder.output() / name, "half");
+  }
+  write_bytes(run.folder.output() / "notes.tmp", "of the user");
+  begin_run(run.folder, run.config, "");
   EXPECT_FALSE(fs::exists(stage / "step-00000003.tmp"));
   EXPECT_FALSE(fs::exists(stage / "best.safetensors.tmp"));
+  std::vector<std::string> left;
+  for (const auto& entry : fs::directory_iterator(run.folder.output())) {
+    if (entry.path().extension() == ".tmp") left.push_back(entry.path().filename());
+  }
+  EXPECT_THAT(left, ElementsAre("notes.tmp"));
   EXPECT_EQ(read_bytes(stage / "best.safetensors"), "whole");
+}
+
+/// What is durable in a folder is lost with the folder's name.
+TEST(RunLock, MakesTheFolderAndItsNameDurable) {
+  const ScratchFolder scratch;
+  const configs::RunConfig config = config_for(scratch / "deep/run");
+  std::vector<checkpoints_tools::FileOperation> log;
+  checkpoints_tools::set_file_hook(checkpoints_tools::record_into(log));
+  { const RunLock lock(RunFolder(config.output, config.stages)); }
+  checkpoints_tools::set_file_hook({});
+  std::vector<std::string> done;
+  for (const auto& operation : log) {
+    done.push_back(std::string(name_of(operation.action)) + " " +
+                   operation.path.lexically_relative(scratch.path()).string());
+  }
+  EXPECT_THAT(done, ElementsAre("make folder deep", "flush folder .", "make folder deep/run", "flush folder deep"));
 }
 
 TEST(RunLock, IsRefusedWithTheHolderAndFreeAfterwards) {

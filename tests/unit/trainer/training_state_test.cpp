@@ -7,11 +7,14 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <cerrno>
 #include <cmath>
+#include <functional>
 #include <nlohmann/json.hpp>
 #include <span>
 
 #include "checkpoints_tools/error.h"
+#include "checkpoints_tools/file_operations.h"
 #include "checkpoints_tools/hash.h"
 #include "tests/unit/trainer/scratch_folder.h"
 #include "trainer/error.h"
@@ -38,7 +41,11 @@ TrainingState state_at(int64_t stage_index, int64_t step) {
   state.llm_fingerprint = "feed";
   state.encoder_tokenizer_fingerprint = "t5";
   state.llm_tokenizer_fingerprint = "llama";
+  state.model_configs = {"mt5", "llama"};
   state.corpus_fingerprints = {"one", "two"};
+  state.split_fingerprints = {"three", "four"};
+  state.initial_weights = "seed";
+  state.processors = "GenuineIntel AVX512";
   state.accuracy_rule = "mgsm";
   state.best_perplexity = 1.0 / 3.0;
   state.best_accuracy = 0.1;
@@ -86,7 +93,11 @@ TEST(TrainingState, ComesBackBitForBit) {
   EXPECT_EQ(found->llm_fingerprint, saved.llm_fingerprint);
   EXPECT_EQ(found->encoder_tokenizer_fingerprint, saved.encoder_tokenizer_fingerprint);
   EXPECT_EQ(found->llm_tokenizer_fingerprint, saved.llm_tokenizer_fingerprint);
+  EXPECT_EQ(found->model_configs, saved.model_configs);
   EXPECT_EQ(found->corpus_fingerprints, saved.corpus_fingerprints);
+  EXPECT_EQ(found->split_fingerprints, saved.split_fingerprints);
+  EXPECT_EQ(found->initial_weights, saved.initial_weights);
+  EXPECT_EQ(found->processors, saved.processors);
   EXPECT_EQ(found->accuracy_rule, saved.accuracy_rule);
   EXPECT_EQ(found->world_size, 4);
   EXPECT_EQ(found->tp_size, 2);
@@ -175,6 +186,21 @@ TEST(TrainingState, TheNewestOneIsNamedBesideTheStages) {
   EXPECT_EQ(read_bytes(stages.scratch / "latest"), "1-translation/step-00000010\n");
   save_training_state(stages.folders[1], state_at(1, 2), {.newest = 1});
   EXPECT_EQ(read_bytes(stages.scratch / "latest"), "2-task/step-00000002\n");
+}
+
+/// So that it never names one that is no longer there.
+TEST(TrainingState, TheNewestOneIsNamedBeforeOlderOnesGo) {
+  const Stages stages;
+  save_training_state(stages.folders[0], state_at(0, 10), {.newest = 1});
+  checkpoints_tools::set_file_hook(
+      [](const checkpoints_tools::FileOperation& operation) -> checkpoints_tools::FileFault {
+        if (operation.path.filename() != "step-00000010.tmp") return {};
+        return {checkpoints_tools::FileFault::Kind::kError, EIO};
+      });
+  EXPECT_THROW(save_training_state(stages.folders[0], state_at(0, 20), {.newest = 1}), IoError);
+  checkpoints_tools::set_file_hook({});
+  EXPECT_EQ(read_bytes(stages.scratch / "latest"), "1-translation/step-00000020\n");
+  EXPECT_THAT(names_in(stages.folders[0]), ElementsAre("step-00000010", "step-00000020"));
 }
 
 TEST(TrainingState, OneThatWasKilledWhileItReplacedAnotherIsFound) {
@@ -276,10 +302,11 @@ TEST(TrainingState, ADamagedOneIsNamedAndTheOneBeforeIsTaken) {
   }
 }
 
-/// Gives a checkpoint another version, with a manifest that fits.
-void set_version(const fs::path& folder, int64_t version) {
+/// Changes a checkpoint's state.json and its version, with a manifest that fits.
+void rewrite(const fs::path& folder, int64_t version, const std::function<void(nlohmann::ordered_json&)>& change) {
   auto state = nlohmann::ordered_json::parse(read_bytes(folder / "state.json"));
   state["format_version"] = version;
+  change(state);
   write_bytes(folder / "state.json", state.dump());
   auto manifest = nlohmann::ordered_json::parse(read_bytes(folder / "manifest.json"));
   manifest["format_version"] = version;
@@ -288,11 +315,25 @@ void set_version(const fs::path& folder, int64_t version) {
   write_bytes(folder / "manifest.json", manifest.dump());
 }
 
+TEST(TrainingState, AnEarlierOneWithoutTheLaterFieldsIsRead) {
+  const Stages stages;
+  save_training_state(stages.folders[0], state_at(0, 10), {.newest = 3});
+  rewrite(stages.folders[0] / "step-00000010", 4, [](auto& state) {
+    for (const char* key : {"model_configs", "split_fingerprints", "initial_weights", "processors"})
+      EXPECT_EQ(state.erase(key), 1u);
+  });
+  const auto found = load_training_state(stages.folders[0] / "step-00000010");
+  EXPECT_THAT(found.model_configs, ElementsAre());
+  EXPECT_THAT(found.split_fingerprints, ElementsAre());
+  EXPECT_EQ(found.initial_weights, "");
+  EXPECT_EQ(found.processors, "");
+}
+
 TEST(TrainingState, ThatOfAnotherVersionIsRefusedAndNotPassedOver) {
   const Stages stages;
   save_training_state(stages.folders[0], state_at(0, 10), {.newest = 3});
   save_training_state(stages.folders[0], state_at(0, 20), {.newest = 3});
-  set_version(stages.folders[0] / "step-00000020", 99);
+  rewrite(stages.folders[0] / "step-00000020", 99, [](auto&) {});
   try {
     newest_training_state(stages.folders, nullptr);
     FAIL() << "passed over";
