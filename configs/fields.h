@@ -93,7 +93,10 @@ void visit_fields(S& s, auto&& visit) {
 
 template <MaybeConst<ParallelConfig> S>
 void visit_fields(S& s, auto&& visit) {
-  visit(Field{"tensor", "Ranks that share one LLM (tensor parallel). Data-parallel copies: all ranks / tensor.",
+  visit(Field{"tensor",
+              "Ranks that share one LLM (tensor parallel). Data-parallel copies: all ranks / tensor. auto: chosen by "
+              "memory and "
+              "planned time, kept at a resume.",
               kFromOne},
         s.tensor);
   visit(Field{"sequence", "Sequence parallel. Not available yet: only false is accepted."}, s.sequence);

@@ -35,6 +35,7 @@ std::string kind_text(const std::array<double, 2>&, const Rule& rule) {
   return "a list of two numbers, each" + bounds_text(rule);
 }
 std::string kind_text(const LayerList&, const Rule&) { return "default, all, first N, middle N, last N or a list of layer numbers"; }
+std::string kind_text(const TensorSize& value, const Rule& rule) { return kind_text(value.ranks, rule) + ", or auto"; }
 std::string kind_text(const ByteSize&, const Rule&) { return "a size such as 512MiB or 2GiB, or a number of bytes"; }
 std::string kind_text(const Duration&, const Rule&) { return "a time such as 45s, 90m or 23h30m"; }
 std::string kind_text(const std::vector<std::string>&, const Rule&) { return "a list of texts"; }
@@ -52,6 +53,7 @@ std::string value_text(const LayerList& value) {
   if (value.kind == LayerList::Kind::kLast) return "last " + std::to_string(value.count);
   return list_text(value.list, [](int64_t layer) { return std::to_string(layer); });
 }
+std::string value_text(const TensorSize& value) { return value.is_auto() ? "auto" : value_text(value.ranks); }
 std::string value_text(const ByteSize& value) { return format_bytes(value.bytes); }
 std::string value_text(const Duration& value) { return format_duration(value.seconds); }
 std::string value_text(const std::vector<std::string>& value) { return list_text(value, format_text); }

@@ -35,6 +35,16 @@ struct Duration {
   bool operator==(const Duration&) const = default;
 };
 
+/// Ranks that share one LLM; in a file an integer from 1, or auto: left to the planner.
+struct TensorSize {
+  int64_t ranks = 1;  ///< 0: auto
+
+  TensorSize() = default;
+  TensorSize(int64_t count) : ranks(count) {}
+  operator int64_t() const { return ranks; }
+  bool is_auto() const { return ranks == 0; }
+};
+
 /// The two frozen models and the trained parts between them.
 struct ModelConfig {
   std::string encoder;
@@ -51,7 +61,7 @@ struct ModelConfig {
 
 /// The process grid and what a rank computes with.
 struct ParallelConfig {
-  int64_t tensor = 1;
+  TensorSize tensor;
   bool sequence = false;
   std::string device = "auto";
   std::string precision = "float32";

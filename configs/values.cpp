@@ -156,6 +156,18 @@ std::string read_value(const Node& node, const Rule& rule, LayerList& value) {
   return "";
 }
 
+std::string read_value(const Node& node, const Rule& rule, TensorSize& value) {
+  const bool is_word = node.kind == Node::Kind::kPlain || node.kind == Node::Kind::kQuoted;
+  if (is_word && node.text == "auto") {
+    value = 0;
+    return "";
+  }
+  int64_t ranks = 0;
+  if (!read_value(node, rule, ranks).empty()) return mismatch(kind_text(value, rule), node);
+  value = ranks;
+  return "";
+}
+
 std::string read_value(const Node& node, const Rule& rule, ByteSize& value) {
   const auto text = text_with_unit(node);
   const auto parsed = text ? parse_bytes(*text) : std::nullopt;

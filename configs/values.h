@@ -24,6 +24,7 @@ std::string read_value(const Node& node, const Rule& rule, int64_t& value);
 std::string read_value(const Node& node, const Rule& rule, double& value);
 std::string read_value(const Node& node, const Rule& rule, std::array<double, 2>& value);
 std::string read_value(const Node& node, const Rule& rule, LayerList& value);
+std::string read_value(const Node& node, const Rule& rule, TensorSize& value);
 std::string read_value(const Node& node, const Rule& rule, ByteSize& value);
 std::string read_value(const Node& node, const Rule& rule, Duration& value);
 /// No text twice.

@@ -71,8 +71,4 @@ std::string processor_name(at::Device device) {
   return (vendor.empty() ? "CPU" : vendor) + " " + at::get_cpu_capability();
 }
 
-std::string device_name(at::Device device) {
-  return device.is_cpu() ? "" : plugin_of(device).device_name(device.index());
-}
-
 }  // namespace layalign::dist

@@ -24,7 +24,4 @@ DeviceMemory device_memory(at::Device device);
 /// AVX512"), of a GPU its name.
 std::string processor_name(at::Device device);
 
-/// What the driver calls a GPU; empty of a CPU.
-std::string device_name(at::Device device);
-
 }  // namespace layalign::dist

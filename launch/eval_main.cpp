@@ -10,12 +10,13 @@
 #include "launch/eval_representations.h"
 #include "launch/eval_scores.h"
 #include "launch/failure.h"
-#include "launch/signals.h"
 #include "launch/free_generation.h"
+#include "launch/signals.h"
 #include "launch/start.h"
 #include "launch/threads.h"
 #include "launch/watched.h"
 #include "trainer/evaluate.h"
+#include "trainer/grid_choice.h"
 #include "trainer/log.h"
 #include "trainer/stop.h"
 #include "trainer/trainables_file.h"
@@ -36,6 +37,8 @@ class EvalCommand {
     // all layers, which representations are made of.
     if (config.cache.mode != "off") config.cache.mode = arguments_.has_task(kRepresentationsTask) ? "off" : "auto";
     set_up_threads(*process_, config.parallel.threads);
+    // Training chose by memory and time; what it chose serves here too.
+    if (config.parallel.tensor.is_auto()) config.parallel.tensor = stored_tensor_size(config);
     // Whoever waits for lines that a person types may wait for long.
     if (arguments_.has_task(kTextTask)) return answer(config, nullptr);
     with_watchdog(process_, config.watchdog, [&](dist::Watchdog& watchdog) { answer(config, &watchdog); });
@@ -69,6 +72,18 @@ class EvalCommand {
                                        arguments_.untrained ? kUntrained : checkpoint()});
     }
     score(answering);
+  }
+
+  /// What the run in `output` chose on as many ranks, else 1.
+  int64_t stored_tensor_size(const configs::RunConfig& config) const {
+    std::string chosen;
+    together([&] {
+      if (process_->world_rank() != 0) return;
+      const auto choice =
+          trainer::stored_choice(trainer::RunFolder(config.output, config.stages), process_->world_size());
+      chosen = std::to_string(choice ? choice->tensor : 1);
+    });
+    return std::stoll(process_->broadcast(chosen, 0));
   }
 
   void together(const std::function<void()>& piece) const { launch::together(*process_, piece); }

@@ -16,6 +16,7 @@
 #include "trainer/data_check.h"
 #include "trainer/error.h"
 #include "trainer/experiment.h"
+#include "trainer/grid_choice.h"
 #include "trainer/log.h"
 #include "trainer/plan_report.h"
 #include "trainer/run_folder.h"
@@ -60,6 +61,7 @@ class TrainCommand {
 
   void train(dist::Watchdog& watchdog, int64_t threads) {
     dist::count_cpu_tensors();
+    if (config_.parallel.tensor.is_auto()) choose_grid();
     grid_ = start_grid(config_, process_, &watchdog);
     together([&] { experiment_ = trainer::prepare_experiment(config_); });
     agree_on(*process_, [&] { return experiment_.agreement(); });
@@ -71,11 +73,39 @@ class TrainCommand {
     const int world = arguments_.world > 0 ? arguments_.world
                                            : std::max(process_->world_size(), static_cast<int>(config_.parallel.tensor));
     together([&] {
-      check_world(config_, world);
-      experiment_ = trainer::prepare_experiment(config_);
+      auto config = config_;
+      if (config.parallel.tensor.is_auto()) config.parallel.tensor = 1;
+      check_world(config, world);
+      experiment_ = trainer::prepare_experiment(config);
     });
-    if (process_->world_rank() == 0)
-      std::cout << trainer::plan_report(experiment_, world, planned_machine(world)) << std::flush;
+    if (process_->world_rank() != 0) return;
+    const auto machine = planned_machine(world);
+    if (config_.parallel.tensor.is_auto()) {
+      const auto choice = trainer::choose_grid(experiment_, machine, world);
+      experiment_.config.parallel.tensor = choice.tensor;
+      std::cout << choice.reason << "\n\n";
+    }
+    std::cout << trainer::plan_report(experiment_, world, machine) << std::flush;
+  }
+
+  /// Replaces parallel.tensor: auto by a number: that of the run in `output` where it began on as many ranks, else the
+  /// planner's.
+  void choose_grid() {
+    std::string chosen;
+    together([&] {
+      if (process_->world_rank() != 0) return;
+      const trainer::RunFolder folder(config_.output, config_.stages);
+      grid_choice_ = trainer::stored_choice(folder, process_->world_size());
+      if (!grid_choice_) {
+        auto config = config_;
+        config.parallel.tensor = 1;
+        const auto machine = trainer::this_machine(config.parallel, process_->local_size(), process_->local_rank());
+        grid_choice_ = trainer::choose_grid(trainer::prepare_experiment(config), machine, process_->world_size());
+      }
+      trainer::log_info(grid_choice_->reason);
+      chosen = std::to_string(grid_choice_->tensor);
+    });
+    config_.parallel.tensor = std::stoll(process_->broadcast(chosen, 0));
   }
 
   /// Of a dry run: the GPU of --gpu, else this machine's CPU.
@@ -171,7 +201,9 @@ class TrainCommand {
     training.load();
     training.find_checkpoint(begin_at_);
     together([&] {
-      if (grid_.world_rank == 0) trainer::begin_run(folder, config_, training.origin());
+      if (grid_.world_rank != 0) return;
+      trainer::begin_run(folder, config_, training.origin());
+      if (grid_choice_) trainer::store_choice(folder, grid_.world_size, *grid_choice_);
     });
     training.restore();
     try {
@@ -192,6 +224,7 @@ class TrainCommand {
   std::filesystem::path begin_at_;  // a checkpoint of another run
   dist::ProcessGrid grid_;
   trainer::Experiment experiment_;
+  std::optional<trainer::GridChoice> grid_choice_;  // on the first rank, in parallel.tensor: auto
 };
 
 int main(int argc, char** argv) {

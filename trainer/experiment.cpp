@@ -176,7 +176,7 @@ Experiment prepare_models(const configs::RunConfig& config, bool needs_text) {
   experiment.llm_folder = configs::resolve_path(config.model.llm, config.folder);
   experiment.encoder = model::read_encoder_info(experiment.encoder_folder, ignored);
   experiment.llm = model::LlmConfig::read(experiment.llm_folder, ignored);
-  experiment.llm.check_tensor_parallel(experiment.llm_folder, config.parallel.tensor);
+  if (!config.parallel.tensor.is_auto()) experiment.llm.check_tensor_parallel(experiment.llm_folder, config.parallel.tensor);
   if (config.model.aligner != "none") {
     experiment.encoder_layers = resolve_encoder_layers(config.model.encoder_layers, experiment.encoder, experiment.encoder_folder);
     experiment.language_layers = resolve_language_layers(config.model.language_layers, experiment.llm, experiment.llm_folder);

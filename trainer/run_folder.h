@@ -25,6 +25,7 @@ namespace layalign::trainer {
 ///       step-00000200/                 training states, see training_state.h
 ///     OUTPUT/tensorboard/            a folder a stage: events for TensorBoard, see stage_events.h
 ///     OUTPUT/evaluation/             what layalign-eval writes by default
+///     OUTPUT/grid.json               what parallel.tensor: auto chose, and why
 ///     OUTPUT/.lock                   held while a run writes here
 class RunFolder {
  public:
@@ -37,6 +38,7 @@ class RunFolder {
   std::filesystem::path origin() const { return output_ / kOrigin; }
   std::filesystem::path metrics() const { return output_ / "metrics.jsonl"; }
   std::filesystem::path evaluations() const { return output_ / "evaluations.jsonl"; }
+  std::filesystem::path grid() const { return output_ / "grid.json"; }
   std::filesystem::path summary() const { return output_ / kSummary; }
   std::filesystem::path evaluation() const { return output_ / kEvaluation; }
   std::filesystem::path events(int64_t stage_index) const {

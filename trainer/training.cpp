@@ -250,7 +250,7 @@ StepMetrics Training::train_step(const PreparedStage& stage) {
   metrics.peak_memory_bytes = result.peak_memory_bytes;
   metrics.llm_tokens = result.llm_tokens;
   const auto llm_flops = static_cast<double>(result.llm_tokens * model::mfu_flops_per_token(experiment_.llm));
-  metrics.mfu = flops_utilization(dist::device_name(grid_.device), config.parallel.precision, llm_flops, metrics.step_s,
+  metrics.mfu = flops_utilization(dist::processor_name(grid_.device), config.parallel.precision, llm_flops, metrics.step_s,
                                   grid_.world_size);
   if ((told || observed) && result.llm_tokens > 0)
     metrics.counters = result.counters;  // a step that was skipped has none

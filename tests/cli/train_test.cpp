@@ -138,6 +138,25 @@ TEST_F(Train, DryRunPrintsThePlanAndWritesNothing) {
   EXPECT_FALSE(fs::exists(output()));
 }
 
+TEST_F(Train, TheGridIsChosenAndKeptAtAResume) {
+  const auto path = config() + " --set parallel.tensor=auto";
+  const auto plan = train(1, path + " --dry-run --world 4 --gpu h200");
+  EXPECT_EQ(plan.code, 0) << plan.output;
+  EXPECT_THAT(plan.output, HasSubstr("parallel.tensor: auto is 1 on 4 ranks of h200: 1 takes"));
+  EXPECT_THAT(plan.output, HasSubstr("4 ranks = 1 tensor parallel x 4 data parallel"));
+  const auto first = train(2, path + " --set stages.0.max_steps=2");
+  ASSERT_EQ(first.code, 0) << first.output;
+  EXPECT_THAT(first.output, HasSubstr("parallel.tensor: auto is"));
+  const auto stored = read_file(output() / "grid.json");
+  EXPECT_THAT(stored, HasSubstr("\"world\": 2"));
+  // Whatever was chosen: a run that goes on keeps what its folder says.
+  std::ofstream(output() / "grid.json") << R"({"world": 2, "tensor": 2, "reason": "kept"})";
+  fs::remove(output() / "summary.json");
+  const auto second = train(2, path + " --set stages.0.max_steps=2");
+  EXPECT_EQ(second.code, 0) << second.output;
+  EXPECT_THAT(second.output, HasSubstr("2 tensor parallel x 1 data parallel"));
+}
+
 TEST_F(Train, HelpAndUsage) {
   EXPECT_THAT(train(1, "--help-config").output, HasSubstr("max_source_tokens"));
   EXPECT_EQ(train(1, "").code, 2);

@@ -16,11 +16,11 @@ using ::testing::SizeIs;
 std::vector<std::string> problems_of_line(const std::string& line) { return problems_of(kMinimal + line); }
 
 TEST(Validation, ChecksBounds) {
-  for (const char* line :
-       {"seed: -1", "parallel: {tensor: 0}", "parallel: {threads: 0}", "parallel: {check_replicas_every: 0}",
-        "checkpoint: {every: 0}", "checkpoint: {keep: 0}", "log: {every: 0}", "optimizer: {eps: 0}",
-        "optimizer: {eps: -1.0e-8}", "optimizer: {betas: [1, 0.9]}", "optimizer: {weight_decay: -0.1}",
-        "optimizer: {clip_norm: 0}", "schedule: {warmup: 1}", "schedule: {warmup: -0.1}"}) {
+  for (const char* line : {"seed: -1", "parallel: {tensor: 0}", "parallel: {tensor: many}", "parallel: {threads: 0}",
+                           "parallel: {check_replicas_every: 0}", "checkpoint: {every: 0}", "checkpoint: {keep: 0}",
+                           "log: {every: 0}", "optimizer: {eps: 0}", "optimizer: {eps: -1.0e-8}",
+                           "optimizer: {betas: [1, 0.9]}", "optimizer: {weight_decay: -0.1}",
+                           "optimizer: {clip_norm: 0}", "schedule: {warmup: 1}", "schedule: {warmup: -0.1}"}) {
     EXPECT_THAT(problems_of_line(std::string(line) + "\n"), ElementsAre(HasSubstr("c.yaml:4:"))) << line;
   }
   for (const char* line : {"optimizer: {weight_decay: 0, eps: 1.0e-4}", "schedule: {warmup: 0}",

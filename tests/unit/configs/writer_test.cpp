@@ -24,6 +24,7 @@ struct Changer {
   void operator()(const Field&, double& value) const { value = value / 3; }
   void operator()(const Field&, std::array<double, 2>& value) const { value = {0.1 + 0.2, 1.0 / 3}; }
   void operator()(const Field&, LayerList& value) const { value = {LayerList::Kind::kList, {4, 1}}; }
+  void operator()(const Field&, TensorSize& value) const { value = 0; }
   void operator()(const Field&, ByteSize& value) const { value.bytes += 1; }
   void operator()(const Field&, Duration& value) const { value.seconds += 1; }
   void operator()(const Field&, std::vector<std::string>& value) const { value = {"a: b", "é\"\\😀", "5"}; }
