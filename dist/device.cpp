@@ -65,7 +65,7 @@ DeviceMemory device_memory(at::Device device) {
 }
 
 std::string processor_name(at::Device device) {
-  if (!device.is_cpu()) return device_name(device);
+  if (!device.is_cpu()) return plugin_of(device).device_name(device.index());
   std::string vendor = cpu_fact("vendor_id");
   if (vendor.empty()) vendor = cpu_fact("CPU implementer");  // of ARM
   return (vendor.empty() ? "CPU" : vendor) + " " + at::get_cpu_capability();
