@@ -22,23 +22,21 @@ constexpr std::string_view kReplaced = ".old.tmp";
                 (errno == ENOSPC || errno == EDQUOT ? "; free some space and start the same command again" : ""));
 }
 
-/// Puts a whole folder in its place, where an older one of that name may lie.
-void replace_folder(const fs::path& temporary, const fs::path& target) {
+/// Gives a whole folder its name, where an older one of that name may lie. Returns where the older one is then.
+fs::path take_name(const fs::path& temporary, const fs::path& target) {
   using namespace checkpoints_tools;
   if (!fs::exists(target)) {
     rename_file(temporary, target);
-  } else if (!exchange_names(temporary, target)) {
-    // Network file systems cannot exchange two names at once: the old one is gone for the moment between two renames.
-    fs::path old = target;
-    old += kReplaced;
-    remove_folder(old);
-    rename_file(target, old);
-    rename_file(temporary, target);
-    flush_folder_of(target);
-    return remove_folder(old);
+    return temporary;
   }
-  flush_folder_of(target);
-  remove_folder(temporary);
+  if (exchange_names(temporary, target)) return temporary;
+  // Network file systems cannot exchange two names at once: the old one is gone for the moment between two renames.
+  fs::path old = target;
+  old += kReplaced;
+  remove_folder(old);
+  rename_file(target, old);
+  rename_file(temporary, target);
+  return old;
 }
 
 }  // namespace
@@ -53,15 +51,18 @@ void write_folder_durably(const fs::path& target, const std::function<void(const
   temporary += ".tmp";
   as_io_error([&] {
     checkpoints_tools::remove_folder(temporary);
+    fs::path older;
     try {
       checkpoints_tools::make_folder(temporary);
       write(temporary);
+      older = take_name(temporary, target);
     } catch (...) {
       std::error_code ignored;  // the first failure is the one to tell
       fs::remove_all(temporary, ignored);
       throw;
     }
-    replace_folder(temporary, target);
+    checkpoints_tools::flush_folder_of(target);
+    checkpoints_tools::remove_folder(older);
   });
 }
 
