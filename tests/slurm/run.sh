@@ -80,7 +80,7 @@ cat >"$work/run.yaml" <<YAML
 model: {encoder: $models/mt5, llm: $models/llama}
 parallel: {device: cpu, threads: 1, tensor: 2}
 stages:
-  - {name: only, corpus: {format: token_ids, path: corpus.jsonl}, prompt: true, epochs: 600, global_batch: 4, lr: 1.0e-3, dev_size: 3, eval_every: 50}
+  - {name: only, corpus: {format: token_ids, path: corpus.jsonl}, prompt: true, epochs: 1500, global_batch: 4, lr: 1.0e-3, dev_size: 3, eval_every: 250}
 checkpoint: {every: 100000}
 YAML
 small=(--chdir="$work" --nodes=1 --ntasks-per-node=2 --gpus-per-node=0 --cpus-per-task=1 --time=10)
@@ -106,7 +106,7 @@ expect_same() {
 
 cd "$work"  # jobs find launch/slurm and bin where they were submitted
 is_saved() { grep -q 'the same command goes on' "$work/$1.out"; }
-with_srun=$(sbatch --parsable "${small[@]}" --output=srun.out --time=1 --signal=USR1@50 launch/slurm/srun.sbatch run.yaml --set "output=$work/srun")
+with_srun=$(sbatch --parsable "${small[@]}" --output=srun.out --time=1 --signal=USR1@53 launch/slurm/srun.sbatch run.yaml --set "output=$work/srun")
 with_mpirun=$(sbatch --parsable "${small[@]}" --output=mpirun.out launch/slurm/mpirun.sbatch run.yaml --set "output=$work/mpirun")
 wait_for 60 has_steps mpirun
 scancel --signal=USR1 --batch "$with_mpirun"
