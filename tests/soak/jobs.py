@@ -240,7 +240,8 @@ def unfinished(output):
     return sorted(str(path.relative_to(output)) for path in output.rglob("*.tmp"))
 
 
-TIMES = ("tokens_per_s", "samples_per_s", "step_s", "peak_memory_bytes", "evaluation_s")
+# `counters` stand at the first step of a process as well, and tell of its memory.
+TIMES = ("tokens_per_s", "samples_per_s", "step_s", "phase_s", "mfu", "peak_memory_bytes", "counters", "evaluation_s")
 
 
 def without_times(line):
@@ -274,18 +275,6 @@ TEMPORARY = pathlib.Path(tempfile.gettempdir())
 def folders_of(mpirun):
     """OpenMPI 4 keeps the state of a job in ompi.HOST.UID/pid.PID."""
     return set(TEMPORARY.glob(f"ompi.*/pid.{mpirun}"))
-
-
-def remove_path(path):
-    shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink(missing_ok=True)
-
-
-def remove_left_by(mpirun):
-    """What OpenMPI of a killed mpirun has left, which is 4 MiB of memory a rank: its segments are named after the number in contact.txt."""
-    for folder in folders_of(mpirun):
-        job = int(read(folder / "contact.txt").partition(b".")[0] or 0)
-        for path in [*SHARED.glob(f"vader_segment.*.{job + 1:x}.*"), folder] if job else [folder]:
-            remove_path(path)
 
 
 def remove_run(output):

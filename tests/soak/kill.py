@@ -33,11 +33,10 @@ def strike(rng, job):
 
 def struck_run(rng, command, horizon_s, most, counts):
     """Starts and kills until a start comes through; returns the kills in words, how long the last start took, and what went wrong."""
-    kills, problems, started = [], [], []
+    kills, problems = [], []
     while True:
         record = jobs.read(command.output / "metrics.jsonl")
         job = command.start()
-        started.append(job.process.pid)
         at_s = rng.uniform(0, horizon_s)
         if len(kills) < most and not job.wait_until(lambda: False, at_s) and job.lives():
             what = strike(rng, job)
@@ -60,8 +59,6 @@ def struck_run(rng, command, horizon_s, most, counts):
         code = job.end()
         if code != jobs.DONE:
             problems.append(f"a start that nothing was done to ended with {code}: {job.last_words()}")
-        for process in started:
-            jobs.remove_left_by(process)
         return kills, job.seconds, problems
 
 
