@@ -5,6 +5,7 @@
 #include <optional>
 #include <span>
 
+#include "checkpoints_tools/file_operations.h"
 #include "trainer/log.h"
 #include "trainer/representations_report.h"
 #include "trainer/stop.h"
@@ -40,7 +41,7 @@ void evaluate_mode(const RepresentationsRun& run, trainer::AnswerMode mode) {
   std::optional<data::RepresentationsFile> states;
   run.together([&] {
     if (run.grid.world_rank != 0) return;
-    fs::create_directories(file.parent_path());
+    checkpoints_tools::make_folder(file.parent_path());
     states.emplace(fs::path(file) += ".h5",
                    data::RepresentationsForm{.languages = sentences.languages,
                                              .sentences = sentences.indices,

@@ -114,16 +114,21 @@ void LlmConfig::check_sequence_length(const std::filesystem::path& folder, int64
   }
 }
 
-void LlmConfig::check_tensor_parallel(const std::filesystem::path& folder, int64_t tp) const {
-  const auto where = (folder / "config.json").string() + ": ";
+std::string LlmConfig::tensor_parallel_problem(int64_t tp) const {
   if (heads % tp != 0) {
-    throw configs::ConfigError(where + std::to_string(heads) + " attention heads (num_attention_heads) cannot be divided by " +
-                     "parallel.tensor = " + std::to_string(tp) + "; choose a divisor of " + std::to_string(heads));
+    return std::to_string(heads) + " attention heads (num_attention_heads) cannot be divided by " +
+                     "parallel.tensor = " + std::to_string(tp) + "; choose a divisor of " + std::to_string(heads);
   }
   if (kv_heads % tp != 0 && tp % kv_heads != 0) {
-    throw configs::ConfigError(where + std::to_string(kv_heads) + " key-value heads (num_key_value_heads) and parallel.tensor = " +
-                     std::to_string(tp) + " do not divide one another; choose a divisor or a multiple of " + std::to_string(kv_heads));
+    return std::to_string(kv_heads) + " key-value heads (num_key_value_heads) and parallel.tensor = " +
+                     std::to_string(tp) + " do not divide one another; choose a divisor or a multiple of " + std::to_string(kv_heads);
   }
+  return "";
+}
+
+void LlmConfig::check_tensor_parallel(const std::filesystem::path& folder, int64_t tp) const {
+  const auto problem = tensor_parallel_problem(tp);
+  if (!problem.empty()) throw configs::ConfigError((folder / "config.json").string() + ": " + problem);
 }
 
 int64_t LlmConfig::parameters(int tp) const {

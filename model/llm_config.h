@@ -42,6 +42,9 @@ struct LlmConfig {
   /// Whether a generated text ends with this token.
   bool ends_text(int64_t id) const;
 
+  /// Why the heads cannot be divided among so many ranks, and what to choose; empty where they can.
+  std::string tensor_parallel_problem(int64_t tp) const;
+
   /// Refuses a tensor-parallel size that does not divide the model: heads % tp == 0, and kv heads % tp == 0 or the reverse.
   /// Errors: ConfigError.
   void check_tensor_parallel(const std::filesystem::path& folder, int64_t tp) const;

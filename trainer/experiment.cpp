@@ -137,6 +137,10 @@ std::vector<std::pair<std::string, std::string>> Experiment::agreement() const {
   return topics;
 }
 
+model::Recompute recompute_mode(const configs::ParallelConfig& parallel) {
+  return parallel.recompute == "full" ? model::Recompute::kFull : model::Recompute::kNone;
+}
+
 std::string questions_hash(const std::vector<data::EvaluationItem>& items) {
   checkpoints_tools::Xxh3 hash;
   for (const auto& item : items) {

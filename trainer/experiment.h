@@ -14,6 +14,7 @@
 #include "data/open_dataset.h"
 #include "data/plan.h"
 #include "model/encoder.h"
+#include "model/layalign.h"
 #include "model/llm_config.h"
 #include "model/trainables.h"
 
@@ -35,6 +36,9 @@ struct PreparedStage {
  private:
   mutable std::pair<int64_t, std::vector<int64_t>> order_{-1, {}};  // epoch and its order
 };
+
+/// What `parallel.recompute` means.
+model::Recompute recompute_mode(const configs::ParallelConfig& parallel);
 
 /// XXH3-128 over all that is asked and what is right.
 std::string questions_hash(const std::vector<data::EvaluationItem>& items);

@@ -195,7 +195,7 @@ model::WorkSizes work_sizes(const Experiment& experiment, int tp) {
       .trainables = experiment.sizes,
       .language_layers = experiment.language_layers,
       .form = experiment.input_form,
-      .recompute = experiment.config.parallel.recompute == "full" ? model::Recompute::kFull : model::Recompute::kNone,
+      .recompute = recompute_mode(experiment.config.parallel),
       .tp = tp};
 }
 
@@ -225,11 +225,9 @@ double RunPlan::run_s() const {
 }
 
 std::vector<int> possible_tensor_sizes(const Experiment& experiment, const Machine& machine, int world) {
-  const auto& llm = experiment.llm;
   std::vector<int> sizes;
   for (int tp = 1; tp <= std::min<int64_t>(world, machine.ranks_per_node); ++tp) {
-    const bool divides = world % tp == 0 && llm.heads % tp == 0 && (llm.kv_heads % tp == 0 || tp % llm.kv_heads == 0);
-    if (divides) sizes.push_back(tp);
+    if (world % tp == 0 && experiment.llm.tensor_parallel_problem(tp).empty()) sizes.push_back(tp);
   }
   return sizes;
 }

@@ -53,8 +53,7 @@ void Training::load() {
   const auto& config = experiment_.config;
   models_ = load_frozen_models(experiment_, grid_, together_);
   trainables_.emplace(experiment_.sizes, grid_.device, TrainStep::riders(grid_));
-  const auto recompute = config.parallel.recompute == "full" ? model::Recompute::kFull : model::Recompute::kNone;
-  layalign_.emplace(*models_.llm, *trainables_, experiment_.language_layers, experiment_.input_form, recompute);
+  layalign_.emplace(*models_.llm, *trainables_, experiment_.language_layers, experiment_.input_form, recompute_mode(config.parallel));
   step_.emplace(grid_, config.optimizer,
                 Models{*models_.encoder, *models_.llm, *layalign_, *trainables_, experiment_.encoder_layers});
   initialise_trainables(*trainables_, experiment_, grid_, together_);
