@@ -122,7 +122,7 @@ class BuildCommand {
   void report(const trainer::CacheBuildTimes& times, int ranks) const {
     const double share = times.total_s > 0 ? 100 * (times.total_s - times.encoder_s) / times.total_s : 0;
     trainer::log_info(trainer::format(
-        "cache: built in %s; this rank of %d: %lld texts, %lld tokens, %.3f GiB, %.1f s in the encoder, %.1f %% of its time beside it",
+        "cache: built in %s; this rank of %d: %lld texts, %lld tokens, %.3f GiB, %.2f s in the encoder, %.1f %% of its time beside it",
         trainer::format_duration(times.total_s).c_str(), ranks, static_cast<long long>(times.texts),
         static_cast<long long>(times.tokens), static_cast<double>(times.bytes) / (1 << 30), times.encoder_s, share));
   }

@@ -1,5 +1,6 @@
 #include "trainer/cache_build.h"
 
+#include <ATen/Parallel.h>
 #include <ATen/core/grad_mode.h>
 
 #include <algorithm>
@@ -7,6 +8,7 @@
 #include <cstdio>
 #include <cstring>
 #include <future>
+#include <numeric>
 #include <unordered_map>
 
 #include "checkpoints_tools/hash.h"
@@ -141,7 +143,9 @@ class BuildProgress {
   Clock::time_point start_ = Clock::now(), shown_ = Clock::now();
 };
 
-/// Encodes the texts of one shard after the other; the states of a batch are stored while the next one is encoded.
+/// Encodes the texts of one shard after the other. On a CPU all threads store a batch when it is encoded: a thread beside the encoder would
+/// hold up whichever of its threads shares a core with it. Beside a GPU a batch is stored while the next one is encoded. Everywhere a
+/// finished shard goes to the disk beside the first batch of the next.
 class ShardBuilder {
  public:
   ShardBuilder(const Experiment& experiment, const data::CacheForm& form, const fs::path& folder, const dist::ProcessGrid& grid,
@@ -158,62 +162,84 @@ class ShardBuilder {
     require_finite(encoder_->weights(), experiment.encoder_folder);
   }
 
-  void build(const std::vector<PlannedText>& texts, BuildProgress* progress, CacheBuildTimes* times) {
-    std::vector<data::Sample> samples;
-    std::vector<std::vector<int64_t>> ids;
-    for (const PlannedText& text : texts) {
-      samples.push_back(sources_.sample(text.source, text.sample));
-      ids.push_back(samples.back().source);
-    }
-    auto writer = std::make_shared<data::ShardWriter>(folder_, form_, ids);
-    std::future<void> writing;
-    for (size_t begin = 0; begin < texts.size();) {
-      size_t end = begin;
-      int64_t tokens = 0;
-      while (end < texts.size() && (end == begin || tokens + texts[end].tokens <= kBatchTokens)) tokens += texts[end++].tokens;
+  void build(const std::vector<PlannedText>& texts, BuildProgress* progress) {
+    auto shard = std::make_shared<Shard>();
+    for (const PlannedText& text : texts) shard->samples.push_back(sources_.sample(text.source, text.sample));
+    for (size_t begin = 0, end = 0; begin < texts.size(); begin = end) {
+      end = encoder_batch_end(texts, begin);
+      const int64_t tokens = std::accumulate(texts.begin() + begin, texts.begin() + end, int64_t{0},
+                                             [](int64_t sum, const PlannedText& text) { return sum + text.tokens; });
       grid_.enter(dist::Section::kStep, ++batches_);
       const auto start = Clock::now();
-      const auto states_PSD = encode(ids, begin, end);
-      times->encoder_s += seconds_since(start);
-      if (writing.valid()) writing.get();
+      const auto planes_SD = encode(shard->samples, begin, end);
+      times_.encoder_s += seconds_since(start);
+      wait();
       leave_if_asked_to_stop(stop_);
-      writing = std::async(std::launch::async, [=, this, &samples] { store(*writer, samples, begin, end, states_PSD); });
+      if (begin == 0) shard->writer = std::make_unique<data::ShardWriter>(folder_, form_, source_ids(shard->samples));
+      const auto store_batch = [this, shard, begin, end, planes_SD] { store(*shard, begin, end, planes_SD); };
+      if (grid_.device.is_cpu()) store_batch();
+      else beside_ = std::async(std::launch::async, store_batch);
       progress->advance(tokens);
-      times->tokens += tokens;
-      begin = end;
+      times_.tokens += tokens;
     }
-    writing.get();
-    writer->commit();
-    times->texts += static_cast<int64_t>(texts.size());
-    times->bytes += writer->file_bytes();
+    wait();
+    beside_ = std::async(std::launch::async, [this, shard] { commit(*shard); });
   }
 
+  /// Waits for what was given to a thread beside the encoder: a batch, or a finished shard.
+  void wait() {
+    if (beside_.valid()) beside_.get();
+  }
+
+  const CacheBuildTimes& times() const { return times_; }
+
  private:
-  /// The states of texts [begin, end) in host memory.
-  at::Tensor encode(const std::vector<std::vector<int64_t>>& ids, size_t begin, size_t end) const {
+  struct Shard {
+    std::vector<data::Sample> samples;
+    std::unique_ptr<data::ShardWriter> writer;
+  };
+
+  static std::vector<std::vector<int64_t>> source_ids(const std::vector<data::Sample>& samples) {
+    std::vector<std::vector<int64_t>> ids;
+    for (const auto& sample : samples) ids.push_back(sample.source);
+    return ids;
+  }
+
+  /// The states of texts [begin, end) in host memory, a plane for each layer.
+  std::vector<at::Tensor> encode(const std::vector<data::Sample>& samples, size_t begin, size_t end) const {
     std::vector<int64_t> packed, offsets = {0};
     for (size_t i = begin; i < end; ++i) {
-      packed.insert(packed.end(), ids[i].begin(), ids[i].end());
+      packed.insert(packed.end(), samples[i].source.begin(), samples[i].source.end());
       offsets.push_back(static_cast<int64_t>(packed.size()));
     }
     const auto states = encoder_->encode(at::tensor(packed, at::kLong).to(grid_.device), offsets, layers_);
-    return at::cat({states.layers_ESD, states.last_SD.unsqueeze(0)}).to(at::kCPU);
+    auto planes = states.layers_ESD.to(at::kCPU).unbind();
+    planes.push_back(states.last_SD.to(at::kCPU));
+    return planes;
   }
 
-  void store(data::ShardWriter& writer, const std::vector<data::Sample>& samples, size_t begin, size_t end,
-             const at::Tensor& states_PSD) const {
-    at::NoGradGuard no_grad;
-    int64_t row = 0;
-    for (size_t i = begin; i < end; ++i) {
-      const auto tokens = static_cast<int64_t>(samples[i].source.size());
-      try {
-        const auto rows = data::encode_rows(states_PSD.narrow(1, row, tokens), form_.dtype).contiguous();
-        writer.write(static_cast<int64_t>(i), rows);
-      } catch (const data::DataError& error) {
-        throw data::DataError(samples[i].origin + ": its encoder states cannot be stored: " + error.what());
+  void store(const Shard& shard, size_t begin, size_t end, const std::vector<at::Tensor>& planes_SD) const {
+    std::vector<int64_t> rows = {0};
+    for (size_t i = begin; i < end; ++i) rows.push_back(rows.back() + static_cast<int64_t>(shard.samples[i].source.size()));
+    at::parallel_for(static_cast<int64_t>(begin), static_cast<int64_t>(end), 1, [&](int64_t first, int64_t last) {
+      at::NoGradGuard no_grad;
+      for (int64_t i = first; i < last; ++i) {
+        const int64_t row = rows[i - begin], tokens = rows[i - begin + 1] - row;
+        std::vector<at::Tensor> pieces;
+        for (const at::Tensor& plane : planes_SD) pieces.push_back(plane.narrow(0, row, tokens));
+        try {
+          shard.writer->write(i, data::encode_rows(at::stack(pieces), form_.dtype));
+        } catch (const data::DataError& error) {
+          throw data::DataError(shard.samples[i].origin + ": its encoder states cannot be stored: " + error.what());
+        }
       }
-      row += tokens;
-    }
+    });
+  }
+
+  void commit(const Shard& shard) {
+    shard.writer->commit();
+    times_.texts += static_cast<int64_t>(shard.samples.size());
+    times_.bytes += shard.writer->file_bytes();
   }
 
   Sources sources_;
@@ -224,9 +250,19 @@ class ShardBuilder {
   std::vector<int64_t> layers_;
   std::unique_ptr<model::Encoder> encoder_;
   int64_t batches_ = 0;  // begun
+  CacheBuildTimes times_;
+  std::future<void> beside_;
 };
 
 }  // namespace
+
+size_t encoder_batch_end(const std::vector<PlannedText>& texts, size_t begin) {
+  size_t end = begin;
+  for (int64_t tokens = 0; end < texts.size() && (end == begin || tokens + texts[end].tokens <= kBatchTokens); ++end) {
+    tokens += texts[end].tokens;
+  }
+  return end;
+}
 
 std::string CachePlan::fingerprint() const {
   checkpoints_tools::Xxh3 hash;
@@ -302,7 +338,9 @@ CacheBuildTimes build_cache(const Experiment& experiment, const data::CacheForm&
     ShardBuilder builder(experiment, form, folder, grid, stop);
     BuildProgress progress(tokens);
     const auto start = Clock::now();
-    for (const auto* shard : mine) builder.build(*shard, &progress, &times);
+    for (const auto* shard : mine) builder.build(*shard, &progress);
+    builder.wait();
+    times = builder.times();
     times.total_s = seconds_since(start);
   }
   return times;

@@ -41,6 +41,9 @@ struct CachePlan {
 CachePlan plan_cache(const Experiment& experiment, const data::CacheForm& form, const data::ActivationCache& cache,
                      const dist::Process* process, const Together& together);
 
+/// Where the encoder's batch ends that begins with text `begin` of a shard.
+size_t encoder_batch_end(const std::vector<PlannedText>& texts, size_t begin);
+
 /// Refuses a build that the disk has no room for. Errors: IoError with the bytes needed and free.
 void check_space(const CachePlan& plan, const std::filesystem::path& folder);
 

@@ -19,7 +19,7 @@ namespace layalign::data {
 
 /// Writes one shard: an HDF5 file that is written once, and the manifest beside it, which commits it. FORMAT.md has
 /// both. A shard without a manifest does not exist: whenever the process is killed, the cache holds whole shards only.
-/// Threads: one at a time.
+/// Threads: texts may be written by many threads at once.
 /// Errors: checkpoints_tools::IoError with path, bytes asked for and bytes free (a full disk); DataError for texts that
 /// make no shard; TORCH_CHECK for wrong rows or a text that was written twice or not at all.
 class ShardWriter {

@@ -55,7 +55,7 @@ struct ShardWriter::Impl {
   fs::path path, temporary;
   Hdf5Front front;
   std::vector<uint64_t> hashes;
-  std::vector<bool> written;
+  std::vector<char> written;  // a byte each: threads write texts at once
   std::optional<FileWriter> file;
   fs::path pending;  // to be removed where the shard is not committed
 

@@ -22,8 +22,11 @@ constexpr int64_t kExponentOf464 = 8;
 constexpr int64_t kExponentBias = 127;
 constexpr int64_t kBitsOfSmallest = 0x2000;  // 2^-136: half of e4m3's smallest number times the smallest scale
 
+/// One pass: the least and the largest number are NaN where any is.
 void require_finite(const at::Tensor& states, CacheDtype dtype) {
-  if (at::isfinite(states).all().item<bool>()) return;
+  if (states.numel() == 0) return;
+  const auto [least, largest] = at::aminmax(states);
+  if (at::isfinite(at::stack({least, largest})).all().item<bool>()) return;
   throw DataError("encoder states that cannot be stored as " + std::string(name_of(dtype)) +
                   ": NaN, infinity or a number too large");
 }
@@ -45,11 +48,12 @@ at::Tensor encode_float8(const at::Tensor& states, int64_t width) {
   const int64_t groups = scales_of(width);
   const auto numbers_ND = states.to(at::kFloat).reshape({-1, width});
   require_finite(numbers_ND, CacheDtype::kFloat8);
-  const auto padded_NGK = at::constant_pad_nd(numbers_ND, {0, groups * kScaleGroup - width}).reshape({-1, groups, kScaleGroup});
+  const int64_t padding = groups * kScaleGroup - width;
+  const auto padded_NGK = (padding == 0 ? numbers_ND : at::constant_pad_nd(numbers_ND, {0, padding})).view({-1, groups, kScaleGroup});
   const auto exponents_NG = scale_exponents(padded_NGK.abs().amax(-1));
   // Multiplied by the inverse of a power of two, which is exact; clamped, for 448 to 464 is not e4m3's to round.
   const auto inverse_NG1 = power_of_two(2 * kExponentBias - exponents_NG).unsqueeze(-1);
-  const auto scaled_NGK = (padded_NGK * inverse_NG1).clamp(-448.0, 448.0);
+  const auto scaled_NGK = (padded_NGK * inverse_NG1).clamp_(-448.0, 448.0);
   const auto bytes_ND =
       scaled_NGK.reshape({-1, groups * kScaleGroup}).narrow(1, 0, width).contiguous().to(at::kFloat8_e4m3fn).view(at::kByte);
   return at::cat({bytes_ND, exponents_NG.to(at::kByte)}, 1);
