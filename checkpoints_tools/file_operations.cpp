@@ -213,6 +213,10 @@ void FileWriter::allocate(int64_t bytes) {
   if (error != 0) fail(shown_, kWhat, error, bytes);
 }
 
+void FileWriter::start_flush(int64_t offset, int64_t bytes) const {
+  ::sync_file_range(descriptor_, offset, bytes, SYNC_FILE_RANGE_WRITE);  // an error is met by flush
+}
+
 void FileWriter::flush() {
   constexpr std::string_view kWhat = "flush it to the disk";
   begin({.action = FileAction::kFlush, .path = path_}, shown_, kWhat);

@@ -75,7 +75,7 @@ FileHook short_write_at(int64_t number);
 FileHook record_into(std::vector<FileOperation>& log);
 
 /// A file being written. Messages name `shown`: for a temporary file the path that it will have.
-/// Threads: one at a time.
+/// Threads: one at a time, but for `write_at` and `start_flush`, which many may call at once.
 class FileWriter {
  public:
   /// Makes a new, empty file. One that is there is removed first (a link is not followed).
@@ -96,6 +96,8 @@ class FileWriter {
   void write_at(int64_t offset, std::span<const std::byte> bytes);
   /// Reserves room on the disk for the first `bytes` bytes, so that no later write into them finds the disk full.
   void allocate(int64_t bytes);
+  /// Lets the system begin to bring these bytes to the disk, so that `flush` has less to wait for. Promises nothing.
+  void start_flush(int64_t offset, int64_t bytes) const;
   /// Waits until the content is on the disk.
   void flush();
   /// Closes the file: network file systems report lost writes here. Call it once, last.

@@ -34,6 +34,10 @@ target_compile_options(layalign_torch INTERFACE
   "SHELL:-idirafter \"${TORCH_ROOT}/include\"" "SHELL:-idirafter \"${TORCH_ROOT}/include/torch/csrc/api/include\"")
 target_link_options(layalign_torch INTERFACE "LINKER:-rpath,${TORCH_ROOT}/lib")
 target_link_libraries(layalign_torch INTERFACE ${TORCH_ROOT}/lib/libtorch_cpu.so ${TORCH_ROOT}/lib/libc10.so Threads::Threads)
+# at::parallel_for, a template, has threads only where OpenMP is on. At run time the wheel's own libgomp is found first.
+find_package(OpenMP REQUIRED COMPONENTS CXX)
+target_compile_options(layalign_torch INTERFACE ${OpenMP_CXX_FLAGS})
+target_link_libraries(layalign_torch INTERFACE ${OpenMP_CXX_LIBRARIES})
 
 # CUDA's headers include crt/ and nv/, which no wheel holds that torch asks for: two small ones more, or a CUDA toolkit.
 set(LAYALIGN_CUDA OFF)

@@ -143,9 +143,8 @@ class BuildProgress {
   Clock::time_point start_ = Clock::now(), shown_ = Clock::now();
 };
 
-/// Encodes the texts of one shard after the other. On a CPU all threads store a batch when it is encoded: a thread beside the encoder would
-/// hold up whichever of its threads shares a core with it. Beside a GPU a batch is stored while the next one is encoded. Everywhere a
-/// finished shard goes to the disk beside the first batch of the next.
+/// Encodes the texts of one shard after the other. Beside a GPU a batch is stored while the next one is encoded. On a CPU all threads
+/// store it at once: a thread beside the encoder would take a core from one of the encoder's threads, and hold up the others.
 class ShardBuilder {
  public:
   ShardBuilder(const Experiment& experiment, const data::CacheForm& form, const fs::path& folder, const dist::ProcessGrid& grid,
@@ -163,32 +162,33 @@ class ShardBuilder {
   }
 
   void build(const std::vector<PlannedText>& texts, BuildProgress* progress) {
-    auto shard = std::make_shared<Shard>();
-    for (const PlannedText& text : texts) shard->samples.push_back(sources_.sample(text.source, text.sample));
+    Shard shard;
+    for (const PlannedText& text : texts) shard.samples.push_back(sources_.sample(text.source, text.sample));
+    shard.writer = std::make_unique<data::ShardWriter>(folder_, form_, source_ids(shard.samples));
+    std::future<void> storing;
+    const auto wait = [&] {
+      if (storing.valid()) storing.get();
+    };
     for (size_t begin = 0, end = 0; begin < texts.size(); begin = end) {
       end = encoder_batch_end(texts, begin);
       const int64_t tokens = std::accumulate(texts.begin() + begin, texts.begin() + end, int64_t{0},
                                              [](int64_t sum, const PlannedText& text) { return sum + text.tokens; });
       grid_.enter(dist::Section::kStep, ++batches_);
       const auto start = Clock::now();
-      const auto planes_SD = encode(shard->samples, begin, end);
+      const auto planes_SD = encode(shard.samples, begin, end);
       times_.encoder_s += seconds_since(start);
       wait();
       leave_if_asked_to_stop(stop_);
-      if (begin == 0) shard->writer = std::make_unique<data::ShardWriter>(folder_, form_, source_ids(shard->samples));
-      const auto store_batch = [this, shard, begin, end, planes_SD] { store(*shard, begin, end, planes_SD); };
+      const auto store_batch = [=, this, &shard] { store(shard, begin, end, planes_SD); };
       if (grid_.device.is_cpu()) store_batch();
-      else beside_ = std::async(std::launch::async, store_batch);
+      else storing = std::async(std::launch::async, store_batch);
       progress->advance(tokens);
       times_.tokens += tokens;
     }
     wait();
-    beside_ = std::async(std::launch::async, [this, shard] { commit(*shard); });
-  }
-
-  /// Waits for what was given to a thread beside the encoder: a batch, or a finished shard.
-  void wait() {
-    if (beside_.valid()) beside_.get();
+    shard.writer->commit();
+    times_.texts += static_cast<int64_t>(texts.size());
+    times_.bytes += shard.writer->file_bytes();
   }
 
   const CacheBuildTimes& times() const { return times_; }
@@ -236,12 +236,6 @@ class ShardBuilder {
     });
   }
 
-  void commit(const Shard& shard) {
-    shard.writer->commit();
-    times_.texts += static_cast<int64_t>(shard.samples.size());
-    times_.bytes += shard.writer->file_bytes();
-  }
-
   Sources sources_;
   const data::CacheForm& form_;
   const fs::path& folder_;
@@ -251,7 +245,6 @@ class ShardBuilder {
   std::unique_ptr<model::Encoder> encoder_;
   int64_t batches_ = 0;  // begun
   CacheBuildTimes times_;
-  std::future<void> beside_;
 };
 
 }  // namespace
@@ -339,7 +332,6 @@ CacheBuildTimes build_cache(const Experiment& experiment, const data::CacheForm&
     BuildProgress progress(tokens);
     const auto start = Clock::now();
     for (const auto* shard : mine) builder.build(*shard, &progress);
-    builder.wait();
     times = builder.times();
     times.total_s = seconds_since(start);
   }

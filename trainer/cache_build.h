@@ -57,8 +57,8 @@ struct CacheBuildTimes {
   double total_s = 0;    ///< without loading the encoder
 };
 
-/// Encodes what is missing and writes it: the ranks share the shards, each encodes batches of texts of like length while a thread
-/// writes those before. Killed and started again it goes on with the shards that are not finished. `stop`: where ranks that are asked
+/// Encodes what is missing and writes it: the ranks share the shards, each encodes batches of texts of like length and stores them, on a
+/// GPU while the next one is encoded. Killed and started again it goes on with the shards that are not finished. `stop`: where ranks that are asked
 /// to stop tell the others.
 /// Errors: DataError for states that cannot be stored; IoError; StoppedError, with the finished shards kept.
 CacheBuildTimes build_cache(const Experiment& experiment, const data::CacheForm& form, const CachePlan& plan,

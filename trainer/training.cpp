@@ -17,10 +17,10 @@
 #include "trainer/format.h"
 #include "trainer/gpu_specs.h"
 #include "trainer/log.h"
+#include "trainer/replica_check.h"
 #include "trainer/schedule.h"
 #include "trainer/stop.h"
 #include "trainer/summary.h"
-#include "trainer/trainables_file.h"
 
 namespace layalign::trainer {
 namespace {
@@ -373,16 +373,7 @@ void Training::check_trainables() const {
                         " made trained weights infinite or NaN; they were not saved. Lower lr");
   }
   if (grid_.world_size == 1) return;
-  const auto hashes = grid_.process->all_gather(trainables_hash(trainables_->masters()));
-  std::string strays;
-  for (size_t rank = 1; rank < hashes.size(); ++rank) {
-    if (hashes[rank] != hashes[0]) strays += (strays.empty() ? "" : ", ") + std::to_string(rank);
-  }
-  if (!strays.empty()) {
-    throw dist::CommError("step " + std::to_string(steps_done_) + ": the trainables of rank " + strays +
-                          " differ from those of rank 0. A replica has drifted: look for faulty memory or a faulty GPU on"
-                          " those ranks, then start again to resume from the last checkpoint");
-  }
+  require_equal_replicas(trainables_->masters(), *grid_.process, steps_done_);
 }
 
 void Training::check_frozen() {

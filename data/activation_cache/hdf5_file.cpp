@@ -66,12 +66,13 @@ class Handle {
   Close close_;
 };
 
-/// Runs calls of HDF5: one thread at a time, for not every build of it is safe for threads; it prints nothing and loads
-/// no plug-ins.
+/// Of the whole library: not every build of it is safe for threads.
+std::mutex hdf5_mutex;
+
+/// Runs calls of HDF5: one thread at a time; it prints nothing and loads no plug-ins.
 template <typename Work>
 auto with_hdf5(Work work) {
-  static std::mutex library;
-  const std::lock_guard lock(library);
+  const std::lock_guard lock(hdf5_mutex);
   H5Eset_auto2(H5E_DEFAULT, nullptr, nullptr);
   H5PLset_loading_state(0);
   return work();

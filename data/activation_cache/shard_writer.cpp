@@ -144,7 +144,9 @@ void ShardWriter::write(int64_t index, const at::Tensor& rows) {
     impl.hashes[index * planes + plane] = checkpoints_tools::xxh3_64(bytes.subspan(plane * plane_bytes, plane_bytes));
   }
   const auto states_begin = static_cast<int64_t>(impl.front.bytes.size());
-  impl.file->write_at(states_begin + begin * impl.form.token_bytes(), bytes);
+  const int64_t offset = states_begin + begin * impl.form.token_bytes();
+  impl.file->write_at(offset, bytes);
+  impl.file->start_flush(offset, block.nbytes());
   impl.written[index] = true;
 }
 

@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include <fstream>
+#include <regex>
 
 #include "tests/cli/cache_run.h"
 
@@ -22,6 +23,15 @@ class Cache : public CacheRun {
       bytes[offset < 0 ? bytes.size() + offset : offset] ^= 1;
       std::ofstream(entry.path(), std::ios::binary) << bytes;
     }
+  }
+
+  /// The choice that cache.mode auto says is that of the smaller of the two figures that it says.
+  static void expect_the_faster_way(const std::string& output) {
+    std::smatch match;
+    const std::regex line("a source token takes ([0-9.]+) us to read and ([0-9.]+) us to compute: from now on states are (\\w+)");
+    ASSERT_TRUE(std::regex_search(output, match, line)) << output;
+    const double read_us = std::stod(match[1]), compute_us = std::stod(match[2]);
+    if (read_us != compute_us) EXPECT_EQ(match[3], read_us < compute_us ? "read" : "computed") << match[0];
   }
 };
 
@@ -49,10 +59,27 @@ TEST_F(Cache, IsBuiltDescribedVerifiedAndTrainedFrom) {
     EXPECT_THAT(outcome.output, HasSubstr("0 computed"));
     expect_like_online(name);
   }
-  const auto automatic = trained("auto", "--set cache.mode=auto");
-  ASSERT_EQ(automatic.code, 0) << automatic.output;
-  EXPECT_THAT(automatic.output, HasSubstr("cache.mode auto: a source token takes"));
-  expect_like_online("auto");
+  for (const int ranks : {1, 2}) {
+    const std::string name = "auto-" + std::to_string(ranks);
+    const auto automatic = trained(name, "--set cache.mode=auto", ranks);
+    ASSERT_EQ(automatic.code, 0) << automatic.output;
+    expect_the_faster_way(automatic.output);
+    expect_like_online(name);
+  }
+}
+
+TEST_F(Cache, IsBuiltOfTheTextsOfAllStagesInOnePass) {
+  folder.write("second.jsonl", "{\"source\": [5, 10, 9, 10, 1], \"prompt\": [7], \"target\": [30, 2]}\n"  // of the first corpus
+                               "{\"source\": [5, 11, 1], \"prompt\": [7], \"target\": [30, 2]}\n");
+  replace_in_file(config, "optimizer:", "  - {name: second, corpus: {format: token_ids, path: second.jsonl}, prompt: true, epochs: 2, "
+                                        "global_batch: 2, micro_batch: 2, lr: 1.0e-3}\noptimizer:");
+  const auto built = program(2, "build " + config);
+  ASSERT_EQ(built.code, 0) << built.output;
+  EXPECT_THAT(built.output, HasSubstr("26 samples with 128 source tokens; 13 different texts with 63 tokens"));
+  EXPECT_THAT(built.output, testing::ContainsRegex("cache: 100 %  [0-9]+ source tokens/s"));
+  const auto outcome = trained("read", "--set cache.mode=read");
+  ASSERT_EQ(outcome.code, 0) << outcome.output;
+  EXPECT_EQ(losses("read").size(), 16 + 2);
 }
 
 TEST_F(Cache, TheEncodersWeightsAreNotNeededWhereEverythingIsCached) {

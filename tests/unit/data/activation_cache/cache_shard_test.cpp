@@ -131,6 +131,24 @@ TEST(Shard, EqualContentMakesEqualFilesAndAnotherOrderOfWritingDoesNotMatter) {
   EXPECT_EQ(read_bytes(manifest_of(writer.path())), read_bytes(manifest_of(path)));
 }
 
+TEST(Shard, IsWrittenByManyThreadsAtOnce) {
+  const TemporaryFolder one, two;
+  const CacheForm form = form_of();
+  const Texts texts = texts_of(64);
+  const auto path = add_shard(one.path(), form, texts);
+  ShardWriter writer(two.path(), form, texts);
+  std::vector<std::thread> threads;
+  for (int64_t thread = 0; thread < 8; ++thread) {
+    threads.emplace_back([&, thread] {
+      for (int64_t text = thread; text < 64; text += 8) writer.write(text, rows_of(texts[text], form));
+    });
+  }
+  for (auto& thread : threads) thread.join();
+  writer.commit();
+  EXPECT_EQ(read_bytes(writer.path()), read_bytes(path));
+  EXPECT_EQ(read_bytes(manifest_of(writer.path())), read_bytes(manifest_of(path)));
+}
+
 TEST(Shard, WithoutCommitNothingIsLeft) {
   const TemporaryFolder folder;
   const CacheForm form = form_of();
