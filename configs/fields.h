@@ -82,7 +82,9 @@ void visit_fields(S& s, auto&& visit) {
               "What scales the fusion. scalar: a number a layer; dynamic: a linear function of the hidden state; none: nothing.",
               {.choices = kGates}},
         s.gate);
-  visit(Field{"init", "Trainables to start from: a .safetensors file or a checkpoint folder. null: from the seed."},
+  visit(Field{"init",
+              "Trained weights to start from: a .safetensors file, a checkpoint, a stage's folder, a run or an exported "
+              "adapter. null: from the seed."},
         s.init);
   visit(
       Field{"ignore_fields",

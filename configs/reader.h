@@ -20,6 +20,9 @@ std::string to_yaml(const RunConfig& config);
 /// Every key with its type, default, meaning and allowed values, to be read in a terminal.
 std::string help_text();
 
+/// The same as Markdown, a table a section, and the languages: what docs/configuration.md ends with.
+std::string help_markdown();
+
 /// The keys in which two configs differ, such as "optimizer.eps: 1e-08 != 0.0001"; empty where they agree.
 /// `folder` is not compared.
 std::vector<std::string> differences(const RunConfig& a, const RunConfig& b);

@@ -34,8 +34,8 @@ struct Arguments {
   std::vector<std::string> overrides;
   bool dry_run = false;
   bool check_data = false;
-  bool help_config = false;
   bool profile = false;
+  std::string help_config;  // empty, text or markdown
   std::string resume = kResumeAuto;
   std::string gpu;  // of a dry run; empty: this machine
   int world = 0;    // of a dry run; 0: the ranks that are there
@@ -251,15 +251,18 @@ int main(int argc, char** argv) {
   app.add_option("--gpu", arguments.gpu, "GPU that a dry run plans for, one a rank; without it this machine's CPU")
       ->take_last()
       ->check(CLI::IsMember({"h200", "h100", "a100", "l40s", "l40"}, CLI::ignore_case));
-  app.add_flag("--help-config", arguments.help_config, "prints every key of the config with its meaning and default");
+  app.add_flag("--help-config{text}", arguments.help_config,
+               "prints every key of the config with its meaning and default; =markdown: as the tables of "
+               "docs/configuration.md")
+      ->check(CLI::IsMember({"text", "markdown"}));
   try {
     app.parse(argc, argv);
-    if (!arguments.help_config && config->count() == 0) throw CLI::RequiredError("config");
+    if (arguments.help_config.empty() && config->count() == 0) throw CLI::RequiredError("config");
   } catch (const CLI::ParseError& error) {
     return app.exit(error) == 0 ? kDone : kUsage;
   }
-  if (arguments.help_config) {
-    std::cout << configs::help_text();
+  if (!arguments.help_config.empty()) {
+    std::cout << (arguments.help_config == "markdown" ? configs::help_markdown() : configs::help_text());
     return kDone;
   }
   if (!arguments.dry_run && !arguments.check_data) catch_stop_signals();
