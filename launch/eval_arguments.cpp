@@ -76,7 +76,7 @@ std::optional<int> EvalArguments::parse(int argc, char** argv) {
   app.add_option("config", config, "the config that it was trained with (YAML or JSON)")->required();
   app.add_option(
          "--checkpoint", checkpoint,
-         "trained weights: a .safetensors file, a checkpoint, a stage's folder or a run (default: the config's output)")
+         "trained weights: a .safetensors file, a checkpoint, a stage's folder, a run or an exported adapter (default: the config's output)")
       ->take_last();
   app.add_flag("--untrained", untrained, "representations: with the weights that a run begins with");
   app.add_option("--task", tasks,

@@ -16,7 +16,6 @@ namespace {
 namespace fs = std::filesystem;
 using checkpoints_tools::CheckpointError;
 
-constexpr const char* kAdapterWeights = "adapter.safetensors";
 
 /// Without dots and a slash at its end, so that its parents are those on the disk.
 fs::path whole_path(const fs::path& path) {

@@ -55,7 +55,8 @@ class CheckpointPlace {
 /// Errors: CheckpointError.
 checkpoints_tools::TensorMap read_weights(const CheckpointPlace& place);
 
-/// The name of the file that tells what an exported adapter is.
+/// The names of an exported adapter's files: the trained weights, and what tells what it is.
+inline constexpr const char* kAdapterWeights = "adapter.safetensors";
 inline constexpr const char* kAdapterConfig = "config.json";
 
 /// The LLM layers in the order of the gates, as a file of weights has them with it: the config.json beside an

@@ -5,6 +5,7 @@
 
 #include "checkpoints_tools/hash.h"
 #include "checkpoints_tools/safetensors.h"
+#include "trainer/checkpoint_place.h"
 #include "trainer/durable_file.h"
 #include "trainer/run_folder.h"
 
@@ -60,7 +61,9 @@ std::string problems(const SafetensorsFile& file, const TrainableLayout& layout,
 
 TrainablesPlace find_trainables(const fs::path& path) {
   if (!fs::is_directory(path)) return {path, {}};
-  if (fs::exists(path / RunFolder::kTrainables)) return {path / RunFolder::kTrainables, {}};
+  for (const char* name : {RunFolder::kTrainables, kAdapterWeights}) {
+    if (fs::exists(path / name)) return {path / name, {}};
+  }
   const auto stages = stage_folders(path);
   std::vector<std::string> unfinished;
   for (auto stage = stages.rbegin(); stage != stages.rend(); ++stage) {
@@ -68,7 +71,8 @@ TrainablesPlace find_trainables(const fs::path& path) {
     if (fs::exists(file)) return {file, {unfinished.rbegin(), unfinished.rend()}};
     unfinished.push_back(stage->second.filename().string());
   }
-  throw CheckpointError(path.string() + ": no trained weights here; expected a safetensors file, a folder with " +
+  throw CheckpointError(path.string() + ": no trained weights here; expected a safetensors file, an exported adapter, a "
+                        "folder with " +
                         RunFolder::kTrainables + ", or the output folder of a run with a finished stage");
 }
 

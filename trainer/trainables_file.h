@@ -33,8 +33,8 @@ struct TrainablesPlace {
   std::vector<std::string> unfinished;  ///< folders of the run's later stages, which have not ended; none for a file
 };
 
-/// What a path of the user means: a file; a folder that holds trainables.safetensors (a checkpoint or a stage); a run
-/// folder (its last stage that has ended). Errors: CheckpointError where a folder is none of these.
+/// What a path of the user means: a file; a folder that holds trainables.safetensors (a checkpoint or a stage) or
+/// adapter.safetensors (an export); a run folder (its last stage that has ended). Errors: CheckpointError where a folder is none of these.
 TrainablesPlace find_trainables(const std::filesystem::path& path);
 
 /// Reads the tensors of `layout` into a flat float32 buffer [N] in CPU memory. `path`: as find_trainables takes

@@ -52,6 +52,12 @@ TEST(TrainablesFile, TakesHalfPrecision) {
   }
 }
 
+TEST(TrainablesFile, AnExportedAdapterMeansItsWeights) {
+  const ScratchFolder scratch;
+  save_trainables(scratch / "adapter.safetensors", kLayout, some_flat());
+  EXPECT_TRUE(load_trainables(scratch.path(), kLayout).equal(some_flat()));
+}
+
 TEST(TrainablesFile, FoldersMeanTheFileInside) {
   const ScratchFolder scratch;
   for (const char* stage : {"1-translation", "2-task", "10-more", "3-unfinished"})
