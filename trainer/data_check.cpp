@@ -4,6 +4,7 @@
 #include <array>
 #include <fstream>
 #include <limits>
+#include <map>
 #include <optional>
 #include <vector>
 
@@ -222,10 +223,15 @@ class Checker {
 
   void warn_of_counts(const Expectation& expectation, const data::DatasetFacts& facts) {
     const auto& wanted = expectation.published ? expectation.published : expectation.asked;
+    std::map<int64_t, std::string> others;  // count: its languages
     for (size_t i = 0; wanted && i < facts.languages.size(); ++i) {
       if (facts.samples[i] == *wanted) continue;
-      warn(facts.languages[i] + " has " + with_commas(facts.samples[i]) + " samples, not the " + with_commas(*wanted) +
-           (expectation.published ? " of the public files" : " of corpus.train_num"));
+      auto& names = others[facts.samples[i]];
+      names += (names.empty() ? "" : ", ") + facts.languages[i];
+    }
+    for (const auto& [samples, names] : others) {
+      warn(with_commas(samples) + " samples a language, not the " + with_commas(*wanted) +
+           (expectation.published ? " of the public files: " : " of corpus.train_num: ") + names);
     }
   }
 

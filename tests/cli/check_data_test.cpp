@@ -93,7 +93,7 @@ TEST_F(CheckData, ACutOffArrayIsBroken) {
        "[{\"query\": \"q\", \"response\": \"r\", \"lang\": \"Thai\"},\n {\"query\": \"q");
   expect_texts(
       check("{format: metamath, languages: [Thai], train_num: 3}"), 65,
-      {"metamath_615k.json:2: the file ends inside this object", "Thai has 1 samples, not the 3 of corpus.train_num"});
+      {"metamath_615k.json:2: the file ends inside this object", "1 samples a language, not the 3 of corpus.train_num: Thai"});
 }
 
 TEST_F(CheckData, LanguagesThatTheEncoderLacksAreNamed) {
