@@ -32,7 +32,7 @@ class Tokenizer:
 
 
 def optimizers_of(modules, lr):
-    """Muon for the matrices inside the blocks, AdamW for embeddings, norms and heads: half the steps of AdamW alone."""
+    """Muon for the matrices inside the blocks, AdamW for embeddings, norms and heads."""
     matrices, others = [], []
     for module in modules:
         for name, parameter in module.named_parameters():
