@@ -45,7 +45,7 @@ def optimizers_of(modules, lr):
 def train(name, modules, loss_of_batch, steps, lr, state_file, evaluate, evaluate_every=200, seed=0):
     """Warm-up of 100 steps, constant, linear to 0 in the last 30 %.
 
-    The state is kept every 100 steps of the constant part: the same call goes on from there, also with more steps.
+    The state is kept every 50 steps of the constant part: the same call goes on from there, also with more steps.
     """
     optimizers = optimizers_of(modules, lr)
     cooling = int(0.7 * steps)
@@ -76,7 +76,7 @@ def train(name, modules, loss_of_batch, steps, lr, state_file, evaluate, evaluat
             print(f"{name}: step {step}/{steps}, losses {' '.join(f'{m:.3f}' for m in means)}, "
                   f"{time.time() - start:.0f} s", flush=True)
             recent.clear()
-        if step % 100 == 0 and step <= cooling:
+        if step % 50 == 0 and step <= cooling:
             state_file.parent.mkdir(parents=True, exist_ok=True)
             torch.save({"step": step, "parts": [part.state_dict() for part in modules + optimizers]}, f"{state_file}.new")
             state_file.with_name(state_file.name + ".new").replace(state_file)
