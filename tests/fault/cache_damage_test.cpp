@@ -51,10 +51,14 @@ class CacheDamage : public testing::Test {
     write_bytes(path, whole_[path]);
   }
 
-  /// LAYALIGN_FAULT_FACTOR: so many times more of them, on demand.
+  /// LAYALIGN_FAULT_FACTOR: so many times more cases, on demand.
+  static int cases(int count) {
+    const char* factor = std::getenv("LAYALIGN_FAULT_FACTOR");
+    return factor ? count * std::atoi(factor) : count;
+  }
+
   void flip_bits(const fs::path& path, size_t begin, size_t end, int count) {
-    if (const char* factor = std::getenv("LAYALIGN_FAULT_FACTOR")) count *= std::atoi(factor);
-    for (int i = 0; i < count; ++i) {
+    for (int i = 0; i < cases(count); ++i) {
       std::string bytes = whole_[path];
       const size_t at = std::uniform_int_distribution<size_t>(begin, end - 1)(random_);
       const int bit = std::uniform_int_distribution<int>(0, 7)(random_);
@@ -90,7 +94,7 @@ TEST_F(CacheDamage, EveryTruncationIsFound) {
     std::vector<size_t> sizes = {0, 1, size / 2, size - 1};
     if (path == shards_[0])
       sizes.insert(sizes.end(), {static_cast<size_t>(front_bytes_), static_cast<size_t>(front_bytes_) - 1});
-    for (int i = 0; i < 50; ++i) sizes.push_back(std::uniform_int_distribution<size_t>(0, size - 1)(random_));
+    for (int i = 0; i < cases(50); ++i) sizes.push_back(std::uniform_int_distribution<size_t>(0, size - 1)(random_));
     for (size_t shorter : sizes) {
       if (path != shards_[0] && shorter + 1 == size) continue;  // the line feed at the end of a JSON file
       expect_found(path, whole_[path].substr(0, shorter), "cut to " + std::to_string(shorter));
