@@ -23,7 +23,7 @@ if(LAYALIGN_WERROR)
 endif()
 if(LAYALIGN_SANITIZE)
   # vptr asks for the type information of LibTorch's classes, which its libraries do not export.
-  add_compile_options(-fsanitize=${LAYALIGN_SANITIZE} -fno-sanitize=vptr -fno-omit-frame-pointer)
+  add_compile_options(-fsanitize=${LAYALIGN_SANITIZE} -fno-sanitize=vptr -fno-sanitize-recover=all -fno-omit-frame-pointer)
   add_link_options(-fsanitize=${LAYALIGN_SANITIZE})
 else()
   string(APPEND CMAKE_MODULE_LINKER_FLAGS " -Wl,--no-undefined")  # a plug-in's missing symbol fails here, not at run time

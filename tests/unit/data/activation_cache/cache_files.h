@@ -69,7 +69,8 @@ inline std::filesystem::path add_shard(const std::filesystem::path& folder, cons
 
 inline bool same_bytes(const at::Tensor& a, const at::Tensor& b) {
   const auto x = a.contiguous(), y = b.contiguous();
-  return x.sizes() == y.sizes() && std::memcmp(x.const_data_ptr(), y.const_data_ptr(), x.nbytes()) == 0;
+  if (x.sizes() != y.sizes()) return false;
+  return x.nbytes() == 0 || std::memcmp(x.const_data_ptr(), y.const_data_ptr(), x.nbytes()) == 0;
 }
 
 /// Every plane of a text, read from its shard.
