@@ -76,21 +76,26 @@ struct Trainer {
   trainer::TrainStep step;
 };
 
-/// Seconds in the encoder for the micro-batches of a step.
-double encoder_seconds(const Trainer& online, int64_t number) {
+/// Seconds of one call of the encoder for the source texts of the samples.
+double encoder_seconds(const Trainer& online, std::span<const data::Sample> samples) {
+  const auto batch = data::pack(samples, online.models.llm->config().bos_id);
+  const auto start = Clock::now();
+  online.models.encoder->encode(batch.source_ids_S, batch.source_offsets, online.experiment.encoder_layers);
+  return seconds_since(start);
+}
+
+/// The same for the micro-batches of a step.
+double step_encoder_seconds(const Trainer& online, int64_t number) {
   const auto samples = online.batch(number);
   double seconds = 0;
   for (size_t begin = 0; begin < samples.size(); begin += online.stage().config.micro_batch) {
     const size_t count = std::min<size_t>(online.stage().config.micro_batch, samples.size() - begin);
-    const auto batch = data::pack(std::span(samples).subspan(begin, count), online.models.llm->config().bos_id);
-    const auto start = Clock::now();
-    online.models.encoder->encode(batch.source_ids_S, batch.source_offsets, online.experiment.encoder_layers);
-    seconds += seconds_since(start);
+    seconds += encoder_seconds(online, std::span(samples).subspan(begin, count));
   }
   return seconds;
 }
 
-/// Seconds of the encoder alone for the batches that `layalign-cache build` makes of all texts, nothing beside it.
+/// The same for the batches that `layalign-cache build` makes of all texts, nothing beside it.
 double build_encoder_seconds(const Trainer& online, const data::CacheForm& form) {
   const auto plan = trainer::plan_cache(online.experiment, form, *data::ActivationCache::none(form), nullptr, run_here);
   at::NoGradGuard no_grad;
@@ -98,16 +103,9 @@ double build_encoder_seconds(const Trainer& online, const data::CacheForm& form)
   for (const auto& shard : plan.shards) {
     for (size_t begin = 0, end = 0; begin < shard.size(); begin = end) {
       end = trainer::encoder_batch_end(shard, begin);
-      std::vector<int64_t> ids, offsets = {0};
-      for (size_t i = begin; i < end; ++i) {
-        const auto source = online.stage().dataset->get(shard[i].sample).source;
-        ids.insert(ids.end(), source.begin(), source.end());
-        offsets.push_back(static_cast<int64_t>(ids.size()));
-      }
-      const auto ids_S = at::tensor(ids, at::kLong);
-      const auto start = Clock::now();
-      online.models.encoder->encode(ids_S, offsets, online.experiment.encoder_layers);
-      seconds += seconds_since(start);
+      std::vector<data::Sample> samples;
+      for (size_t i = begin; i < end; ++i) samples.push_back(online.stage().dataset->get(shard[i].sample));
+      seconds += encoder_seconds(online, samples);
     }
   }
   return seconds;
@@ -183,7 +181,7 @@ int main(int argc, char** argv) {
     if (i == 0) first_difference = difference;
     largest_difference = std::max(largest_difference, difference);
     sum_of_differences += difference;
-    const double encoder = encoder_seconds(online, i);
+    const double encoder = step_encoder_seconds(online, i);
     if (i == 0) continue;  // warms up
     online_s.push_back(a);
     cached_s.push_back(b);

@@ -127,6 +127,18 @@ def save(model, folder, tokenizer_config):
 
 # The encoder -----------------------------------------------------------------------------------------------------
 
+def translation_loss(encoder, decoder, english, rows, reduction="mean"):
+    """Cross-entropy of pairs (source ids, English ids); `english`: the decoder's embedding, tied to its output."""
+    source, target = padded([s for s, _ in rows], 0), padded([t for _, t in rows], IGNORED)
+    mask = (source != 0).long()
+    states = encoder(input_ids=source, attention_mask=mask).last_hidden_state
+    hidden = decoder(inputs_embeds=english(target[:, :-1].clamp(min=0)), encoder_hidden_states=states,
+                     encoder_attention_mask=mask, use_cache=False).last_hidden_state
+    labelled = target[:, 1:] != IGNORED
+    logits = hidden[labelled] @ english.weight.T * english.embedding_dim ** -0.5
+    return F.cross_entropy(logits.float(), target[:, 1:][labelled], reduction=reduction)
+
+
 def make_encoder(problems, held_out, folder, english_tokenizer, steps, seed):
     """Trained as the encoder of a translation model whose decoder (thrown away) writes the LLM's English tokens."""
     tokenizer = train_tokenizer([p[language] for p in problems for language in LANGUAGES], folder, "spiece.model", 4000,
@@ -146,14 +158,7 @@ def make_encoder(problems, held_out, folder, english_tokenizer, steps, seed):
         return [pair(*renumbered(p, language, rng)[:2]) for p, language in drawn]
 
     def loss(batch, reduction="mean"):
-        source, target = padded([s for s, _ in batch], 0), padded([t for _, t in batch], IGNORED)
-        mask = (source != 0).long()
-        states = encoder(input_ids=source, attention_mask=mask).last_hidden_state
-        hidden = decoder(inputs_embeds=english(target[:, :-1].clamp(min=0)), encoder_hidden_states=states,
-                         encoder_attention_mask=mask, use_cache=False).last_hidden_state
-        labelled = target[:, 1:] != IGNORED
-        logits = hidden[labelled] @ english.weight.T * config.d_model ** -0.5
-        return F.cross_entropy(logits, target[:, 1:][labelled], reduction=reduction)
+        return translation_loss(encoder, decoder, english, batch, reduction)
 
     rng = random.Random(seed)
     batches = grouped_by_length(draw, 32, rng)

@@ -1,4 +1,4 @@
-"""What both trainers of the small experiment share: optimizers, schedule, a state to go on from, greedy answers."""
+"""What both trainers of the small experiment share: optimizers, schedule, a state to go on from, the tokenizer."""
 import json
 import random
 import time
@@ -6,8 +6,6 @@ import time
 import torch
 import transformers
 from sentencepiece import sentencepiece_model_pb2
-
-IGNORED = -100  # cross_entropy's label of positions that carry no loss
 
 
 class Tokenizer:

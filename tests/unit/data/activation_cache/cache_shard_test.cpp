@@ -25,6 +25,19 @@ at::Tensor read_planes(const Shard& shard, int64_t text, const std::vector<int64
   return rows;
 }
 
+/// Calls work(0) to work(7), each on a thread of its own.
+template <typename Work>
+void on_eight_threads(const Work& work) {
+  std::vector<std::thread> threads;
+  for (int64_t thread = 0; thread < 8; ++thread) threads.emplace_back([&work, thread] { work(thread); });
+  for (auto& thread : threads) thread.join();
+}
+
+void expect_equal_shards(const std::filesystem::path& a, const std::filesystem::path& b) {
+  EXPECT_EQ(read_bytes(a), read_bytes(b));
+  EXPECT_EQ(read_bytes(manifest_of(a)), read_bytes(manifest_of(b)));
+}
+
 TEST(Shard, HoldsWhatWasWrittenInEveryDtype) {
   for (CacheDtype dtype : {CacheDtype::kFloat32, CacheDtype::kBfloat16, CacheDtype::kFloat8}) {
     const TemporaryFolder folder;
@@ -104,16 +117,12 @@ TEST(Shard, IsReadByManyThreadsAtOnce) {
   std::vector<at::Tensor> expected;
   for (const auto& ids : texts) expected.push_back(rows_of(ids, form));
   std::atomic<int> wrong = 0;
-  std::vector<std::thread> threads;
-  for (int thread = 0; thread < 8; ++thread) {
-    threads.emplace_back([&, thread] {
-      for (int64_t i = 0; i < 200; ++i) {
-        const int64_t text = (i * 7 + thread) % 20;
-        if (!same_bytes(read_planes(shard, text, {0, 1, 2}, form), expected[text])) ++wrong;
-      }
-    });
-  }
-  for (auto& thread : threads) thread.join();
+  on_eight_threads([&](int64_t thread) {
+    for (int64_t i = 0; i < 200; ++i) {
+      const int64_t text = (i * 7 + thread) % 20;
+      if (!same_bytes(read_planes(shard, text, {0, 1, 2}, form), expected[text])) ++wrong;
+    }
+  });
   EXPECT_EQ(wrong, 0);
 }
 
@@ -127,8 +136,7 @@ TEST(Shard, EqualContentMakesEqualFilesAndAnotherOrderOfWritingDoesNotMatter) {
   EXPECT_FALSE(std::filesystem::exists(writer.path()));
   writer.commit();
   EXPECT_EQ(writer.path().filename(), path.filename());
-  EXPECT_EQ(read_bytes(writer.path()), read_bytes(path));
-  EXPECT_EQ(read_bytes(manifest_of(writer.path())), read_bytes(manifest_of(path)));
+  expect_equal_shards(writer.path(), path);
 }
 
 TEST(Shard, IsWrittenByManyThreadsAtOnce) {
@@ -137,16 +145,11 @@ TEST(Shard, IsWrittenByManyThreadsAtOnce) {
   const Texts texts = texts_of(64);
   const auto path = add_shard(one.path(), form, texts);
   ShardWriter writer(two.path(), form, texts);
-  std::vector<std::thread> threads;
-  for (int64_t thread = 0; thread < 8; ++thread) {
-    threads.emplace_back([&, thread] {
-      for (int64_t text = thread; text < 64; text += 8) writer.write(text, rows_of(texts[text], form));
-    });
-  }
-  for (auto& thread : threads) thread.join();
+  on_eight_threads([&](int64_t thread) {
+    for (int64_t text = thread; text < 64; text += 8) writer.write(text, rows_of(texts[text], form));
+  });
   writer.commit();
-  EXPECT_EQ(read_bytes(writer.path()), read_bytes(path));
-  EXPECT_EQ(read_bytes(manifest_of(writer.path())), read_bytes(manifest_of(path)));
+  expect_equal_shards(writer.path(), path);
 }
 
 TEST(Shard, WithoutCommitNothingIsLeft) {
