@@ -7,9 +7,11 @@
 #include <optional>
 #include <set>
 
+#include "checkpoints_tools/hash.h"
 #include "checkpoints_tools/safetensors.h"
 #include "configs/error.h"
 #include "configs/languages.h"
+#include "trainer/checkpoint_place.h"
 #include "trainer/durable_file.h"
 
 namespace layalign::trainer {
@@ -159,8 +161,14 @@ void write_adapter(const fs::path& folder, const checkpoints_tools::TensorMap& t
                    const std::vector<std::pair<std::string, std::string>>& texts) {
   check_free(folder);
   const fs::path target = folder.has_filename() ? folder : folder.parent_path();
+  std::map<std::string, std::string> metadata;
+  for (const auto& [name, text] : texts) {
+    if (name == kModelCard) continue;
+    metadata[checkpoints_tools::kCompanionChecksumPrefix + name] =
+        checkpoints_tools::xxh3_hex(std::as_bytes(std::span(text)));
+  }
   write_folder_durably(target, [&](const fs::path& made) {
-    checkpoints_tools::write_safetensors(made / "adapter.safetensors", checkpoints_tools::as_list(tensors));
+    checkpoints_tools::write_safetensors(made / kAdapterWeights, checkpoints_tools::as_list(tensors), metadata);
     for (const auto& [name, text] : texts) write_file_durably(made / name, text);
   });
 }
@@ -172,7 +180,7 @@ void export_adapter(const fs::path& folder, const AdapterDescription& adapter,
                     "`model`:\n\n```\nlayalign-eval CONFIG --checkpoint adapter.safetensors --task text --languages "
                     "LANGUAGE\n```\n"};
   write_adapter(folder, tensors,
-                {{"config.json", adapter_config(adapter).dump(2) + "\n"}, {"README.md", adapter_card(adapter, use)}});
+                {{kAdapterConfig, adapter_config(adapter).dump(2) + "\n"}, {kModelCard, adapter_card(adapter, use)}});
 }
 
 }  // namespace layalign::trainer

@@ -1,6 +1,10 @@
 #include "trainer/checkpoint_check.h"
 
+#include <algorithm>
+
 #include "checkpoints_tools/error.h"
+#include "checkpoints_tools/hash.h"
+#include "checkpoints_tools/mapped_file.h"
 #include "checkpoints_tools/safetensors.h"
 #include "checkpoints_tools/verification.h"
 #include "configs/error.h"
@@ -32,6 +36,26 @@ CheckedItem check_weights(const fs::path& file) {
   return item;
 }
 
+/// The files beside an adapter's weights against the checksums in their metadata.
+std::vector<CheckedItem> check_companions(const fs::path& weights) {
+  std::vector<CheckedItem> items;
+  const std::string prefix = checkpoints_tools::kCompanionChecksumPrefix;
+  const auto metadata = checkpoints_tools::SafetensorsFile(weights).metadata();
+  for (const auto& [key, hash] : metadata) {
+    if (!key.starts_with(prefix)) continue;
+    const fs::path file = weights.parent_path() / fs::path(key.substr(prefix.size())).filename();
+    CheckedItem& item = items.emplace_back(file, std::vector<std::string>{}, "");
+    if (!fs::is_regular_file(file)) {
+      item.problems.push_back(file.string() + ": is missing; export the adapter again");
+    } else if (checkpoints_tools::xxh3_hex(checkpoints_tools::MappedFile(file).bytes()) != hash) {
+      item.problems.push_back(file.string() +
+                              ": is not as it was exported (XXH3-128); unless you have changed it, export the "
+                              "adapter again");
+    }
+  }
+  return items;
+}
+
 CheckedItem check_adapter_config(const fs::path& weights) {
   CheckedItem item{weights.parent_path() / kAdapterConfig, {}, ""};
   try {
@@ -40,6 +64,16 @@ CheckedItem check_adapter_config(const fs::path& weights) {
     item.problems.emplace_back(error.what());
   }
   return item;
+}
+
+std::vector<CheckedItem> check_adapter(const CheckpointPlace& place) {
+  std::vector<CheckedItem> items{check_weights(place.weights())};
+  if (!items.front().problems.empty()) return items;  // its metadata may be what is damaged
+  for (CheckedItem& item : check_companions(place.weights())) items.push_back(std::move(item));
+  const bool is_known =
+      std::ranges::any_of(items, [](const CheckedItem& item) { return item.path.filename() == kAdapterConfig; });
+  if (!is_known && fs::exists(place.path() / kAdapterConfig)) items.push_back(check_adapter_config(place.weights()));
+  return items;
 }
 
 CheckedItem check_config(const fs::path& file) {
@@ -58,9 +92,7 @@ std::vector<CheckedItem> check_all(const CheckpointPlace& place) {
   if (place.kind() == PlaceKind::kCheckpoint) return {check_checkpoint(place.path())};
   if (place.kind() == PlaceKind::kFile) return {check_weights(place.weights())};
   if (place.kind() == PlaceKind::kAdapter) {
-    std::vector<CheckedItem> items{check_weights(place.weights())};
-    if (fs::exists(place.path() / kAdapterConfig)) items.push_back(check_adapter_config(place.weights()));
-    return items;
+    return check_adapter(place);
   }
   std::vector<CheckedItem> items;
   if (place.kind() == PlaceKind::kRun) items.push_back(check_config(place.run_config()));

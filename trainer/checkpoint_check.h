@@ -17,7 +17,8 @@ struct CheckedItem {
 
 /// Checks everything at a place. A training checkpoint: every byte against its manifest, finite values, a state that a
 /// resume can read. Weights outside of checkpoints: their format, finite values, and every byte against their checksum
-/// where they have one. An adapter: its weights and its config.json. A stage, a run: all of those in it, and its
+/// where they have one. An adapter: its weights, and the files beside them against the
+/// checksums that these hold, but for the model card. A stage, a run: all of those in it, and its
 /// config. Unfinished folders (.tmp) are passed over, as a resume does.
 std::vector<CheckedItem> check_all(const CheckpointPlace& place);
 

@@ -55,9 +55,10 @@ class CheckpointPlace {
 /// Errors: CheckpointError.
 checkpoints_tools::TensorMap read_weights(const CheckpointPlace& place);
 
-/// The names of an exported adapter's files: the trained weights, and what tells what it is.
+/// The names of an exported adapter's files: the trained weights, what tells what it is, and its model card.
 inline constexpr const char* kAdapterWeights = "adapter.safetensors";
 inline constexpr const char* kAdapterConfig = "config.json";
+inline constexpr const char* kModelCard = "README.md";
 
 /// The LLM layers in the order of the gates, as a file of weights has them with it: the config.json beside an
 /// adapter.safetensors, else the file's metadata. Empty where neither tells any. Errors: CheckpointError naming the

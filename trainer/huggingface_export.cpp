@@ -6,6 +6,7 @@
 #include "configs/languages.h"
 #include "data/text_corpus.h"
 #include "data/tokenizer.h"
+#include "trainer/checkpoint_place.h"
 
 namespace layalign::trainer {
 namespace {
@@ -91,10 +92,10 @@ void export_huggingface(const std::filesystem::path& folder, const AdapterDescri
   const auto text = [](const Json& json) { return json.dump(2) + "\n"; };
   write_adapter(
       folder, tensors,
-      {{"config.json", text(python_config(adapter, experiment, places))},
+      {{kAdapterConfig, text(python_config(adapter, experiment, places))},
        {"generation_config.json", text(generation_config(adapter, experiment.llm))},
        {std::string(checkpoints_tools::kPythonModule) + ".py", std::string(checkpoints_tools::python_model())},
-       {"README.md", adapter_card(adapter, card_use(adapter))}});
+       {kModelCard, adapter_card(adapter, card_use(adapter))}});
 }
 
 }  // namespace layalign::trainer

@@ -352,7 +352,6 @@ TEST_F(Checkpoint, AnAdapterIsWholeAndTellsItsModels) {
       "export " + run() + " --format adapter --encoder-name google/mt5-xl --license apache-2.0 -o ";
   const Outcome outcome = checkpoint(command + at("adapter"));
   ASSERT_EQ(outcome.code, 0) << outcome.output;
-  EXPECT_EQ(read_file(at("adapter/adapter.safetensors")), read_file(run() + "/2-second/trainables.safetensors"));
   const auto json = nlohmann::json::parse(read_file(at("adapter/config.json")));
   EXPECT_EQ(json["encoder"], "google/mt5-xl");
   EXPECT_EQ(json["llm"], "llama");
@@ -366,7 +365,9 @@ TEST_F(Checkpoint, AnAdapterIsWholeAndTellsItsModels) {
                     HasSubstr("datasets:\n- \"corpus.jsonl\""), HasSubstr("pipeline_tag: text-generation"),
                     HasSubstr("name: \"held-out perplexity\""), Not(HasSubstr(kGolden))));
   EXPECT_EQ(checkpoint("diff " + at("adapter") + " " + run()).code, 0);
-  EXPECT_EQ(checkpoint("verify " + at("adapter")).code, 0);
+  const Outcome verified = checkpoint("verify " + at("adapter"));
+  EXPECT_EQ(verified.code, 0);
+  EXPECT_THAT(verified.output, AllOf(HasSubstr("adapter/adapter.safetensors"), HasSubstr("adapter/config.json")));
 
   // Its config.json tells the layers of its gates.
   EXPECT_THAT(checkpoint("inspect " + at("adapter")).output,

@@ -1,5 +1,6 @@
 // layalign-checkpoint export --format huggingface: what transformers computes with the folder is what the programs
 // compute.
+#include <fstream>
 #include <list>
 
 #include "tests/cli/golden_input.h"
@@ -182,6 +183,26 @@ class HuggingFaceFolder : public testing::Test {
   WorkFolder folder;
   GoldenInput golden{folder, "mt5-llama-stage2-Linear", "mt5", model("llama"), 1};
 };
+
+TEST_F(HuggingFaceFolder, IsVerifiedToItsLastFile) {
+  for (const std::string name :
+       {"adapter.safetensors", "config.json", "generation_config.json", "modeling_layalign.py"}) {
+    const std::string content = read_file(at("python/" + name));
+    for (const size_t place : {size_t{0}, content.size() / 2, content.size() - 1}) {
+      std::string changed = content;
+      changed[place] = static_cast<char>(changed[place] ^ 1);
+      std::ofstream(at("python/" + name), std::ios::binary) << changed;
+      const Outcome outcome = checkpoint("verify " + at("python"));
+      EXPECT_EQ(outcome.code, 65) << name << " at byte " << place;
+      EXPECT_THAT(outcome.output, HasSubstr("BAD  " + at("python/" + name)));
+    }
+    std::filesystem::remove(at("python/" + name));
+    if (name != "adapter.safetensors") EXPECT_EQ(checkpoint("verify " + at("python")).code, 65) << name;
+    std::ofstream(at("python/" + name), std::ios::binary) << content;
+  }
+  std::ofstream(at("python/README.md")) << "edited";  // a model card is for people to complete
+  EXPECT_EQ(checkpoint("verify " + at("python")).code, 0);
+}
 
 TEST_F(HuggingFaceFolder, IsAnAdapterToo) {
   EXPECT_EQ(checkpoint("diff " + at("python") + " " + at("weights.safetensors")).code, 0);

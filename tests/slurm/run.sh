@@ -23,7 +23,7 @@ done
 work=$(mktemp -d) host=$(hostname -s)
 stop() {
   for file in "$work"/slurmctld.pid "$work"/slurmd.pid; do [[ -s $file ]] && kill "$(<"$file")" 2>/dev/null || true; done
-  [[ -z ${munge:-} ]] || kill "$munge" 2>/dev/null || true
+  [[ -z ${munge:-} ]] || kill -- -"$munge" 2>/dev/null || true  # su and the daemon under it
   sleep 1
   rm -rf "$work"
 }
@@ -60,7 +60,7 @@ CONF
 mkdir -p "$work/state" "$work/spool" /run/munge
 chown munge: /run/munge
 if ! munge -n 2>/dev/null | unmunge >/dev/null 2>&1; then
-  su -s /bin/sh munge -c "/usr/sbin/munged --foreground" >"$work/munged.log" 2>&1 &
+  setsid su -s /bin/sh munge -c "exec /usr/sbin/munged --foreground" >"$work/munged.log" 2>&1 &
   munge=$!
   sleep 1
 fi
@@ -123,11 +123,11 @@ for kind in srun mpirun; do
   echo "$kind: cancelled, saved, not queued again"
 done
 
-for i in 1 2 3; do echo "run.yaml --set seed=$i --set output=$work/array-$i --set stages.0.epochs=20"; done >"$work/lines"
-array=$(sbatch --parsable "${small[@]}" --output=array-%a.out --array=1-3%2 launch/slurm/array.sbatch lines)
+for i in 1 2 3 4; do echo "run.yaml --set seed=$i --set output=$work/array-$i --set stages.0.epochs=20"; done >"$work/lines"
+array=$(sbatch --parsable "${small[@]}" --output=array-%a.out --array=1-4%2 launch/slurm/array.sbatch lines)
 wait_for 120 is_gone "$array"
-for i in 1 2 3; do is_finished "array-$i"; done
-echo 'array: 3 of 3 done'
+for i in 1 2 3 4; do is_finished "array-$i"; done
+echo 'array: 4 of 4 done'
 
 wait_for 240 is_finished srun
 wait_for 240 is_finished mpirun
