@@ -15,16 +15,18 @@ import deaths
 import grids
 import jobs
 import kill
+import saves
 import shm
 import soak
 
-KINDS = {"deaths": (deaths, 200), "kill": (kill, 300), "grids": (grids, 81), "shm": (shm, 5), "soak": (soak, 100)}
+KINDS = {"deaths": (deaths, 200), "kill": (kill, 300), "grids": (grids, 81), "saves": (saves, 1000), "shm": (shm, 5),
+         "soak": (soak, 100)}
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("kind", choices=KINDS)
-    parser.add_argument("--count", type=int, help="deaths, kills, pairs, jobs of each kind, or failures; " +
+    parser.add_argument("--count", type=int, help="deaths, kills, pairs, saves, jobs of each kind, or failures; " +
                         ", ".join(f"{kind}: {count}" for kind, (_, count) in KINDS.items()))
     parser.add_argument("--minutes", type=float, default=float("inf"), help="after so many nothing new begins")
     parser.add_argument("--programs", type=pathlib.Path, default=jobs.ROOT / "build", help="the folder of layalign-train")
