@@ -38,6 +38,8 @@ target_link_libraries(layalign_torch INTERFACE ${TORCH_ROOT}/lib/libtorch_cpu.so
 find_package(OpenMP REQUIRED COMPONENTS CXX)
 target_compile_options(layalign_torch INTERFACE ${OpenMP_CXX_FLAGS})
 target_link_libraries(layalign_torch INTERFACE ${OpenMP_CXX_LIBRARIES})
+# The wheel is built with NDEBUG, without which at::RecordFunction and others have more members: wrong reads in any other build type.
+target_compile_definitions(layalign_torch INTERFACE NDEBUG)
 
 # CUDA's headers include crt/ and nv/, which no wheel holds that torch asks for: two small ones more, or a CUDA toolkit.
 set(LAYALIGN_CUDA OFF)

@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
-# Sets up, then trains both stages of configs/quickstart.yaml on two ranks, in a fresh folder below runs/.
-# Arguments go to layalign-train: ./launch/quickstart.sh --set seed=1
+# Sets up, then trains both stages of configs/quickstart.yaml on two ranks in a fresh folder below runs/, and scores the result
+# beside the LLM alone. Arguments go to layalign-train and layalign-eval: ./launch/quickstart.sh --set seed=1
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
-ranks=2
+ranks=2 config=configs/quickstart.yaml data=runs/quickstart-data
 ./launch/setup.sh
 
 if [[ $EUID -eq 0 ]]; then export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1; fi
@@ -19,13 +19,15 @@ run=runs/quickstart-$(date +%Y%m%d-%H%M%S)
 for argument in "$@"; do
   case $argument in output=* | --set=output=*) run=${argument##*output=} ;; esac
 done
-printf 'quickstart: mpirun -n %d bin/layalign-train configs/quickstart.yaml --set output=%s %s\n' "$ranks" "$run" "$*"
-status=0
-mpirun -n "$ranks" --bind-to none bin/layalign-train configs/quickstart.yaml --set "output=$run" "$@" || status=$?
 
-if [[ $status -ne 0 ]]; then
-  printf 'quickstart: layalign-train ended with exit code %d; its messages are above.\n' "$status" >&2
-  exit "$status"
-fi
+step() {  # command...
+  printf '\nquickstart: %s\n' "$*"
+  local status=0
+  "$@" || status=$?
+  [[ $status -eq 0 ]] || { printf 'quickstart: this ended with exit code %d; its messages are above.\n' "$status" >&2; exit "$status"; }
+}
+step python3 tests/miniature/make_corpora.py --out "$data"
+step mpirun -n "$ranks" --bind-to none bin/layalign-train "$config" --set "output=$run" "$@"
+step mpirun -n "$ranks" --bind-to none bin/layalign-eval "$config" --task msvamp --compare llm,mapping,layalign --set "output=$run" "$@"
 printf '\nquickstart: everything of this run lies in %s:\n' "$PWD/$run"
 find "$run" -type f -printf '  %P\n' | sort

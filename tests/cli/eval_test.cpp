@@ -261,7 +261,7 @@ TEST_F(Evaluation, RepresentationsAreThoseOfAnyGridAndBatch) {
   ASSERT_EQ(outcome.code, 0) << outcome.output;
   EXPECT_THAT(outcome.output, HasSubstr("retrieval of the English sentence in percent: layalign"));
   const auto expected = similarities_in(work->path("representations"));
-  EXPECT_EQ(expected.size(), 5u + 1 + 5);  // hidden_states[0..4] of the encoder, mapped, the LLM's input and four layers
+  EXPECT_EQ(expected.size(), 5u + 1 + 6);  // hidden_states[0..4] of the encoder, mapped, the LLM's input and five layers
   for (const std::string more : {"-tp --set parallel.tensor=2 --batch 1", "-dp --batch 3"}) {
     const auto other = run(arguments + out("representations") + more, 2);
     ASSERT_EQ(other.code, 0) << other.output;
@@ -291,7 +291,7 @@ TEST_F(Evaluation, RepresentationsOfEveryModeAndOfUntrainedWeights) {
   ASSERT_EQ(outcome.code, 0) << outcome.output;
   const fs::path folder = work->path("modes");
   const auto llm = similarities_in(folder, "llm/representations.json");
-  EXPECT_EQ(llm.size(), 5u);  // it reads no encoder
+  EXPECT_EQ(llm.size(), 6u);  // it reads no encoder
   EXPECT_EQ(llm, similarities_in(folder, "llm/representations_untrained.json"));
   const auto mapping = similarities_in(folder, "mapping/representations.json"), layalign = similarities_in(folder);
   const auto untrained = similarities_in(folder, "layalign/representations_untrained.json");

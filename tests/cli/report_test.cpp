@@ -117,8 +117,8 @@ TEST_F(Report, ShowsTheNumbersThatTheRunWrote) {
   for (const int64_t stage : {1, 2}) {
     const auto steps = steps_of(metrics, stage);
     ASSERT_EQ(steps.size(), 3u);
-    EXPECT_EQ(steps.front().at("gates").size(), 4u);  // a layer of the LLM each, at the first step and the last
-    EXPECT_EQ(steps.back().at("gates").size(), 4u);
+    EXPECT_EQ(steps.front().at("gates").size(), 5u);  // a layer of the LLM each, at the first step and the last
+    EXPECT_EQ(steps.back().at("gates").size(), 5u);
     EXPECT_NE(steps.back().at("gates"), steps.front().at("gates"));
     EXPECT_THAT(text, HasSubstr(digits(steps.front().at("loss")) + " → " + digits(steps.back().at("loss"))));
   }
@@ -154,12 +154,12 @@ TEST_F(Report, ShowsTheNumbersThatTheRunWrote) {
       return digits(100 * layers.at(layer).at(language).at("retrieval").get<double>(), "%.0f");
     };
     std::string row = "<tr><th scope=\"row\">" + std::string(language) + "</th><td>" + percent(after, "encoder.4") + "</td>";
-    for (const char* layer : {"mapped", "llm.4"}) {
+    for (const char* layer : {"mapped", "llm.5"}) {
       row += "<td>" + percent(before, layer) + " → " + percent(after, layer) + "</td>";
     }
     EXPECT_THAT(text, HasSubstr(row));
   }
-  EXPECT_THAT(text, AllOf(HasSubstr("before training: "), HasSubstr("Layer 2 of the LLM, in the plane")));
+  EXPECT_THAT(text, AllOf(HasSubstr("before training: "), HasSubstr("Layer 3 of the LLM, in the plane")));
   EXPECT_THAT(text, HasSubstr("(4 of them)"));  // the first step of each stage and its last
   EXPECT_THAT(text, HasSubstr(read_file(run() / "config.yaml").substr(0, 200)));
 }

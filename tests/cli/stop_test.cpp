@@ -289,8 +289,8 @@ TEST_F(StoppingMiniature, OneRankThatIsAskedToStopEndsTheBuildOfAll) {
 
 TEST_F(StoppingMiniature, ARankThatHasBuiltItsShareAndOnlyWaitsIsHeard) {
   const auto cache = folder.path("cache").string();
-  // Three shards of 43 MB: the first rank has two of them, so the second waits when two are there.
-  const auto build = "build " + config + " --set cache.shard_bytes=43MiB --set cache.layers=[0] --set model.encoder_layers=[0]";
+  // Three shards of 50 MiB: the first rank has two of them, so the second waits when two are there.
+  const auto build = "build " + config + " --set cache.shard_bytes=50MiB --set cache.layers=[0] --set model.encoder_layers=[0]";
   const auto stopped = struck("layalign-cache", 2, build, "[ $(ls " + cache + "/shard-*.json 2>/dev/null | wc -l) -ge 2 ]",
                               "for rank in $(pgrep -P $run -x layalign-cache); do "
                               "grep -qz ^OMPI_COMM_WORLD_RANK=1$ /proc/$rank/environ && kill -TERM $rank; done");

@@ -334,9 +334,12 @@ TEST_F(Train, AGapInTheMetricsIsTold) {
 }
 
 TEST_F(Train, TwoStagesOfTextResumeAcrossTheirBorder) {
+  const std::string data = folder.path("data").string();
+  const auto made = run_command("python3 " LAYALIGN_SOURCE_DIR "/tests/miniature/make_corpora.py --draws 1 --out " + data);
+  ASSERT_EQ(made.code, 0) << made.output;
   const std::string set = " --set parallel.tensor=1 --set stages.0.max_steps=2 --set stages.1.max_steps=2 --set checkpoint.every=1"
                           " --set stages.0.global_batch=8 --set stages.1.global_batch=8 --set stages.0.dev_size=18"
-                          " --set stages.1.dev_size=20 --set output=" + output().string();
+                          " --set stages.1.dev_size=20 --set data.root=" + data + " --set output=" + output().string();
   const std::string arguments = LAYALIGN_SOURCE_DIR "/configs/quickstart.yaml" + set;
   const auto outcome = train(1, arguments);
   ASSERT_EQ(outcome.code, 0) << outcome.output;

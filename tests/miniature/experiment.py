@@ -23,7 +23,7 @@ ENVIRONMENT = {**os.environ, "OMPI_ALLOW_RUN_AS_ROOT": "1", "OMPI_ALLOW_RUN_AS_R
 
 
 def launch(program, arguments, run, extra):
-    command = ["mpirun", "-n", "2", "--bind-to", "none", program, "tests/miniature/experiment.yaml", *arguments, "--set", f"output={run}", *extra]
+    command = ["mpirun", "-n", "2", "--bind-to", "none", program, "configs/quickstart.yaml", *arguments, "--set", f"output={run}", *extra]
     print("$", " ".join(map(str, command)), flush=True)
     subprocess.run(command, cwd=REPOSITORY, env=ENVIRONMENT, check=True)
 

@@ -40,7 +40,7 @@ def main():
         for language in LANGUAGES:
             for _ in range(arguments.draws):
                 for rows in (translation, answer):
-                    drawn = redrawn(problem, rng)
+                    drawn = redrawn(problem, rng, languages=[language, "English"])
                     if not drawn or language not in drawn:
                         continue
                     row = {"source": drawn[language], "language": language, "group": str(group)}

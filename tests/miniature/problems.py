@@ -11,14 +11,27 @@ import random
 import re
 import unicodedata
 
-from make_models import LANGUAGES, MATH_PROMPT, evaluate, read_problems  # noqa: F401 (shared with the other scripts)
-
 HERE = pathlib.Path(__file__).resolve().parent
+LANGUAGES = ["Bengali", "Chinese", "English", "French", "German", "Japanese", "Russian", "Spanish", "Swahili", "Thai"]
+MATH_PROMPT = ("Below is an instruction that describes a task. Write a response that appropriately completes the request."
+               "\n\n### Instruction:\n{query}\n\n### Response: Let's think step by step.")
 GSM8K = HERE / "data" / "gsm8k_parallel"  # not shipped: EXPERIMENT.md says where it comes from
 CODES = {"de": "German", "es": "Spanish", "fr": "French", "ja": "Japanese", "ru": "Russian", "sw": "Swahili", "zh": "Chinese"}
 LARGEST_OPERAND, LARGEST_VALUE = 50, 100
 NUMERAL = re.compile(r"[0-9]+(?:[.,][0-9]+)*")
 PRECEDENCE = {"+": 1, "-": 1, "*": 2, "/": 2}
+
+
+def read_problems(data):
+    """[{language: question, ..., "equation": prefix notation}]; line i of every file is the same problem."""
+    problems = []
+    for language in LANGUAGES:
+        with open(data / "msvamp" / f"test_{language}.jsonl", encoding="utf-8") as lines:
+            rows = [json.loads(line) for line in lines]
+        problems = problems or [{"equation": row["equation"]} for row in rows]
+        for problem, row in zip(problems, rows, strict=True):
+            problem[language] = row["m_query"]
+    return problems
 
 
 def splits(problems):
@@ -64,7 +77,7 @@ def infix(equation, numbers):
     return stack[0][:2]
 
 
-def redrawn(problem, rng, tries=400):
+def redrawn(problem, rng, tries=400, languages=LANGUAGES):
     """{language: question, "target": "48 - 21 = 27", "value": 27} with other numbers, or None where none fit."""
     numbers = NUMERAL.findall(problem["English"])
     distinct = sorted(set(numbers))
@@ -75,7 +88,7 @@ def redrawn(problem, rng, tries=400):
         solved = infix(problem["equation"], [new[number] for number in numbers])
         if solved:
             questions = {language: NUMERAL.sub(lambda m: str(new[m[0]]), text)
-                         for language in LANGUAGES if language in problem
+                         for language in languages if language in problem
                          for text in [translated_numbers(problem, language)] if text}
             return {**questions, "target": f"{solved[0]} = {solved[1]}", "value": solved[1]}
     return None

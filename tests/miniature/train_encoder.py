@@ -12,12 +12,24 @@ import pathlib
 import random
 
 import torch
+import torch.nn.functional as F
 import transformers
 
-from make_models import grouped_by_length, save, train_tokenizer, translation_loss
 from problems import HERE, LANGUAGES, LARGEST_VALUE, NUMERAL, ascii_digits, read_gsm8k, read_problems, redrawn, splits
 from problems import svamp_style, translated_numbers
-from training import Tokenizer, train
+from training import IGNORED, Tokenizer, grouped_by_length, padded, save, train, train_tokenizer
+
+
+def translation_loss(encoder, decoder, english, rows):
+    """Cross-entropy of pairs (source ids, English ids); `english`: the decoder's embedding, tied to its output."""
+    source, target = padded([s for s, _ in rows], 0), padded([t for _, t in rows], IGNORED)
+    mask = (source != 0).long()
+    states = encoder(input_ids=source, attention_mask=mask).last_hidden_state
+    hidden = decoder(inputs_embeds=english(target[:, :-1].clamp(min=0)), encoder_hidden_states=states,
+                     encoder_attention_mask=mask, use_cache=False).last_hidden_state
+    labelled = target[:, 1:] != IGNORED
+    logits = hidden[labelled] @ english.weight.T * english.embedding_dim ** -0.5
+    return F.cross_entropy(logits.float(), target[:, 1:][labelled])
 
 
 def renumbered(text, language, rng):

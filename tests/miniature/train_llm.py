@@ -17,10 +17,9 @@ import torch
 import torch.nn.functional as F
 import transformers
 
-from make_models import IGNORED, grouped_by_length, padded, save, train_tokenizer
 from problems import HERE, LANGUAGES, LARGEST_VALUE, MATH_PROMPT, ascii_digits, infix, read_gsm8k, read_problems, redrawn
 from problems import splits, svamp_style, written_value
-from training import Tokenizer, train
+from training import IGNORED, Tokenizer, grouped_by_length, padded, save, train, train_tokenizer
 
 HEAD, TAIL = (part.replace(" ", "\u2581") for part in MATH_PROMPT.split("{query}"))
 BOS, EOS = 1, 2

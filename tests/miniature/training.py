@@ -1,11 +1,25 @@
-"""What both trainers of the small experiment share: optimizers, schedule, a state to go on from, the tokenizer."""
+"""What both trainers of the small experiment share: tokenizer, batches, optimizers, schedule, a state to go on from."""
 import json
+import pathlib
 import random
+import tempfile
 import time
 
+import sentencepiece
 import torch
 import transformers
 from sentencepiece import sentencepiece_model_pb2
+
+IGNORED = -100  # cross_entropy's label of positions that carry no loss
+
+
+def train_tokenizer(sentences, folder, name, vocabulary, **options):
+    with tempfile.TemporaryDirectory() as scratch:
+        corpus = pathlib.Path(scratch) / "corpus.txt"
+        corpus.write_text("\n".join(sentences) + "\n", encoding="utf-8")
+        sentencepiece.SentencePieceTrainer.train(input=str(corpus), model_prefix=f"{scratch}/spm", vocab_size=vocabulary,
+                                                 split_digits=True, num_threads=1, minloglevel=2, **options)
+        (folder / name).write_bytes((pathlib.Path(scratch) / "spm.model").read_bytes())
 
 
 class Tokenizer:
@@ -27,6 +41,24 @@ class Tokenizer:
 
     def decode(self, ids):
         return self.tokenizer.decode(ids)
+
+
+def padded(rows, value):
+    return torch.tensor([row + [value] * (max(map(len, rows)) - len(row)) for row in rows])
+
+
+def grouped_by_length(draw, size, rng):
+    """Endless batches of drawn rows; rows of like length go together, so that little is padding."""
+    while True:
+        pool = sorted(draw(size * 16), key=lambda row: len(row[0]))
+        batches = [pool[i:i + size] for i in range(0, len(pool), size)]
+        rng.shuffle(batches)
+        yield from batches
+
+
+def save(model, folder, tokenizer_config):
+    model.to(torch.bfloat16).save_pretrained(folder)
+    (folder / "tokenizer_config.json").write_text(json.dumps(tokenizer_config, indent=2) + "\n")
 
 
 def optimizers_of(modules, lr):
