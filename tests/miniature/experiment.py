@@ -1,11 +1,11 @@
 #!/usr/bin/env python3
 """Train and score the small experiment over several seeds, and print its table.
 
-    python experiment.py --build ../../build --work ../../out/experiment [--seeds 3] [--set KEY=VALUE ...]
+    python experiment.py --build ../../build --work ../../runs/experiment [--seeds 3] [--check] [--set KEY=VALUE ...]
 
 For each seed LayAlign and the mapping alone (aligner: none, trained the same way); the frozen LLM once. An answer is right where the
 value of the expression that was written is the answer; "result" is the rule of the C++, which takes the number after '='.
-A run that is there already is left alone, so the same command goes on.
+A run that is there already is left alone, so the same command goes on. --check: the averages must lie in bands.json.
 """
 import argparse
 import json
@@ -13,10 +13,12 @@ import os
 import pathlib
 import statistics
 import subprocess
+import sys
 
 from problems import HERE, LANGUAGES, written_value
 
 REPOSITORY = HERE.parents[1]
+DATA = REPOSITORY / "runs/quickstart-data"  # data.root of the config
 METHODS = {"mapping": ["--set", "model.aligner=none"], "layalign": []}
 ENVIRONMENT = {**os.environ, "OMPI_ALLOW_RUN_AS_ROOT": "1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1",
                "OMPI_MCA_rmaps_base_oversubscribe": "1", "OMPI_MCA_btl_vader_single_copy_mechanism": "none", "OMP_NUM_THREADS": "1"}
@@ -38,14 +40,30 @@ def scores(folder):
     return table
 
 
+def outside_of_bands(results, non_english):
+    """The exit code: 1 where a method's mean share of right equations has left its band, in English or in the mean of the others."""
+    code = 0
+    for method, bands in json.loads((HERE / "bands.json").read_text()).items():
+        for name, languages in (("English", ["English"]), ("non-English", non_english)):
+            mean = 100 * statistics.mean(table[language][0] for table in results[method] for language in languages)
+            low, high = bands[name]
+            inside = low <= mean <= high
+            code |= not inside
+            print(f"{'ok  ' if inside else 'FAIL'} {method} {name}: {mean:.1f}, recorded {low} to {high}")
+    return int(code)
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--build", type=pathlib.Path, required=True)
     parser.add_argument("--work", type=pathlib.Path, required=True)
     parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--check", action="store_true", help="exit code 1 where an average is outside of bands.json")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE")
     arguments = parser.parse_args()
     build, work = arguments.build.resolve(), arguments.work.resolve()
+    if not (DATA / "evaluation").exists():
+        subprocess.run([sys.executable, HERE / "make_corpora.py", "--out", DATA], check=True)
     settings = [part for setting in arguments.set for part in ("--set", setting)]
     results = {method: [] for method in ("llm", *METHODS)}
     for seed in range(arguments.seeds):
@@ -70,6 +88,8 @@ def main():
             line += f"{statistics.mean(means[0]):8.1f} +-{spread:4.1f} ({statistics.mean(means[1]):3.0f})"
         print(line)
     print("mean +- standard deviation over seeds; in parentheses: the number after '=' is right")
+    if arguments.check:
+        sys.exit(outside_of_bands(results, non_english))
 
 
 if __name__ == "__main__":

@@ -97,7 +97,7 @@ def redrawn(problem, rng, tries=400, languages=LANGUAGES):
 def written_value(text):
     """The value of the expression before '=', or NaN where it is none. What an output is scored by."""
     expression = text.split("=")[0].strip()
-    if not re.fullmatch(r"[0-9+\-*/(). ]+", expression) or "**" in expression or "//" in expression:
+    if not re.fullmatch(r"[0-9+\-*/(). ]+", expression) or re.search(r"\*\*|//|[0-9)] *\(", expression):
         return math.nan
     try:
         return float(eval(expression, {"__builtins__": {}}))  # digits and operators alone
