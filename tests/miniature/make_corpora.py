@@ -17,7 +17,7 @@ import random
 from problems import HERE, LANGUAGES, MATH_PROMPT, read_problems, redrawn, splits
 
 KEPT_OUT_OF_STAGE_2 = "Russian"
-TEST_DRAWS = 2
+TEST_DRAWS = 4
 
 
 def write(path, rows):
