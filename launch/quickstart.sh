@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Sets up, then trains both stages of configs/quickstart.yaml on two ranks in a fresh folder below runs/, and scores the result
-# beside the LLM alone. Arguments go to layalign-train and layalign-eval: ./launch/quickstart.sh --set seed=1
+# beside the LLM alone. --set goes to layalign-train and layalign-eval: ./launch/quickstart.sh --set seed=1
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
@@ -26,7 +26,7 @@ step() {  # command...
   "$@" || status=$?
   [[ $status -eq 0 ]] || { printf 'quickstart: this ended with exit code %d; its messages are above.\n' "$status" >&2; exit "$status"; }
 }
-step python3 tests/miniature/make_corpora.py --out "$data"
+step "${LAYALIGN_VENV:-.venv}/bin/python" tests/miniature/make_corpora.py --out "$data"
 step mpirun -n "$ranks" --bind-to none bin/layalign-train "$config" --set "output=$run" "$@"
 step mpirun -n "$ranks" --bind-to none bin/layalign-eval "$config" --task msvamp --compare llm,mapping,layalign --set "output=$run" "$@"
 printf '\nquickstart: everything of this run lies in %s:\n' "$PWD/$run"

@@ -10,8 +10,8 @@ fail() { printf 'setup: %s\n' "$@" >&2; exit 1; }
 
 usage() {
   cat <<EOF
-Usage: ./launch/setup.sh [--preset release|dev|asan-ubsan] [--tests] [--no-install]
-  --preset NAME   which build: release (build/, the default), dev or asan-ubsan (out/NAME/)
+Usage: ./launch/setup.sh [--preset release|dev|asan-ubsan|tsan] [--tests] [--no-install]
+  --preset NAME   which build: release (build/, the default), dev, asan-ubsan or tsan (out/NAME/)
   --tests         also what only tests need: tests/packages.txt, tests/requirements.txt
   --no-install    install no distribution packages; if some are missing, say which and exit with 2
 EOF
@@ -34,7 +34,7 @@ while [[ $# -gt 0 ]]; do
 done
 case $preset in
   release) build_folder=build ;;
-  dev | asan-ubsan) build_folder=out/$preset ;;
+  dev | asan-ubsan | tsan) build_folder=out/$preset ;;
   *) usage >&2; exit 2 ;;
 esac
 

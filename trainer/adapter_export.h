@@ -38,7 +38,8 @@ nlohmann::ordered_json adapter_config(const AdapterDescription& adapter);
 std::string adapter_card(const AdapterDescription& adapter, const CardUse& use);
 
 /// Writes `folder` with adapter.safetensors (our names) and files of text (name, content), whose checksums are in its
-/// metadata, that of the model card excepted, which people edit. It appears whole or not at all. Errors: ConfigError where the folder exists and is not empty; IoError.
+/// metadata, that of the model card excepted, which people edit. It appears whole or not at all. Errors: ConfigError
+/// where the folder exists and is not empty; IoError.
 void write_adapter(const std::filesystem::path& folder, const checkpoints_tools::TensorMap& tensors,
                    const std::vector<std::pair<std::string, std::string>>& texts);
 

@@ -45,12 +45,14 @@ std::vector<CheckedItem> check_companions(const fs::path& weights) {
     if (!key.starts_with(prefix)) continue;
     const fs::path file = weights.parent_path() / fs::path(key.substr(prefix.size())).filename();
     CheckedItem& item = items.emplace_back(file, std::vector<std::string>{}, "");
-    if (!fs::is_regular_file(file)) {
-      item.problems.push_back(file.string() + ": is missing; export the adapter again");
-    } else if (checkpoints_tools::xxh3_hex(checkpoints_tools::MappedFile(file).bytes()) != hash) {
-      item.problems.push_back(file.string() +
-                              ": is not as it was exported (XXH3-128); unless you have changed it, export the "
-                              "adapter again");
+    try {
+      if (checkpoints_tools::xxh3_hex(checkpoints_tools::MappedFile(file).bytes()) != hash) {
+        item.problems.push_back(file.string() +
+                                ": is not as it was exported (XXH3-128); unless you have changed it, export the "
+                                "adapter again");
+      }
+    } catch (const checkpoints_tools::CheckpointError& error) {  // missing, empty, no file
+      item.problems.push_back(std::string(error.what()) + "; export the adapter again");
     }
   }
   return items;

@@ -196,8 +196,16 @@ TEST_F(HuggingFaceFolder, IsVerifiedToItsLastFile) {
       EXPECT_EQ(outcome.code, 65) << name << " at byte " << place;
       EXPECT_THAT(outcome.output, HasSubstr("BAD  " + at("python/" + name)));
     }
-    std::filesystem::remove(at("python/" + name));
-    if (name != "adapter.safetensors") EXPECT_EQ(checkpoint("verify " + at("python")).code, 65) << name;
+    if (name != "adapter.safetensors") {
+      std::ofstream(at("python/" + name), std::ios::trunc).flush();
+      const Outcome emptied = checkpoint("verify " + at("python"));
+      std::filesystem::remove(at("python/" + name));
+      const Outcome missing = checkpoint("verify " + at("python"));
+      for (const Outcome& outcome : {emptied, missing}) {
+        EXPECT_EQ(outcome.code, 65) << name;
+        EXPECT_THAT(outcome.output, HasSubstr("BAD  " + at("python/" + name)));
+      }
+    }
     std::ofstream(at("python/" + name), std::ios::binary) << content;
   }
   std::ofstream(at("python/README.md")) << "edited";  // a model card is for people to complete

@@ -18,7 +18,6 @@ import sys
 from problems import HERE, LANGUAGES, written_value
 
 REPOSITORY = HERE.parents[1]
-DATA = REPOSITORY / "runs/quickstart-data"  # data.root of the config
 METHODS = {"mapping": ["--set", "model.aligner=none"], "layalign": []}
 ENVIRONMENT = {**os.environ, "OMPI_ALLOW_RUN_AS_ROOT": "1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1",
                "OMPI_MCA_rmaps_base_oversubscribe": "1", "OMPI_MCA_btl_vader_single_copy_mechanism": "none", "OMP_NUM_THREADS": "1"}
@@ -62,9 +61,8 @@ def main():
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE")
     arguments = parser.parse_args()
     build, work = arguments.build.resolve(), arguments.work.resolve()
-    if not (DATA / "evaluation").exists():
-        subprocess.run([sys.executable, HERE / "make_corpora.py", "--out", DATA], check=True)
-    settings = [part for setting in arguments.set for part in ("--set", setting)]
+    subprocess.run([sys.executable, HERE / "make_corpora.py", "--out", work / "data"], check=True)  # the same bytes each time
+    settings = [part for setting in [f"data.root={work / 'data'}", *arguments.set] for part in ("--set", setting)]
     results = {method: [] for method in ("llm", *METHODS)}
     for seed in range(arguments.seeds):
         for method, changes in METHODS.items():

@@ -15,7 +15,7 @@ HERE = pathlib.Path(__file__).resolve().parent
 LANGUAGES = ["Bengali", "Chinese", "English", "French", "German", "Japanese", "Russian", "Spanish", "Swahili", "Thai"]
 MATH_PROMPT = ("Below is an instruction that describes a task. Write a response that appropriately completes the request."
                "\n\n### Instruction:\n{query}\n\n### Response: Let's think step by step.")
-GSM8K = HERE / "data" / "gsm8k_parallel"  # not shipped: EXPERIMENT.md says where it comes from
+GSM8K = HERE / "data" / "gsm8k_parallel"  # not shipped: README.md says where it comes from
 CODES = {"de": "German", "es": "Spanish", "fr": "French", "ja": "Japanese", "ru": "Russian", "sw": "Swahili", "zh": "Chinese"}
 LARGEST_OPERAND, LARGEST_VALUE = 50, 100
 NUMERAL = re.compile(r"[0-9]+(?:[.,][0-9]+)*")
@@ -158,7 +158,8 @@ if __name__ == "__main__":
     print(drawn[0], drawn[500], sep="\n")
     for d in drawn:
         assert d is None or written_value(d["target"]) == d["value"], d
-    gsm, texts = read_gsm8k()
-    print("GSM8K problems:", len(gsm), "texts:", len(texts), "redrawn:", sum(redrawn(p, rng) is not None for p in gsm))
-    for p in gsm[:3]:
-        print(p["English"], p["equation"], (redrawn(p, rng) or {}).get("target"))
+    if GSM8K.exists():
+        gsm, texts = read_gsm8k()
+        print("GSM8K problems:", len(gsm), "texts:", len(texts), "redrawn:", sum(redrawn(p, rng) is not None for p in gsm))
+        for p in gsm[:3]:
+            print(p["English"], p["equation"], (redrawn(p, rng) or {}).get("target"))

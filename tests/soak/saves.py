@@ -52,8 +52,8 @@ def growth(samples, steps, column):
 
 
 def run(tally, programs, work, count, seed):
-    """count: saves. seed: nothing is drawn here."""
-    epochs = -(-count // (STEPS_AN_EPOCH * STAGES))
+    """count: saves, at least 100. seed: nothing is drawn here."""
+    epochs = -(-max(count, 100) // (STEPS_AN_EPOCH * STAGES))
     steps = epochs * STEPS_AN_EPOCH * STAGES
     config = jobs.write_config(work, jobs.two_stages(epochs, eval_every=100))
     job = jobs.Command(programs, config, work / "run", RANKS, ["parallel.tensor=2"]).start()
