@@ -184,8 +184,8 @@ std::string scores(const fs::path& run) {
 }
 
 TEST_F(StoppingMiniature, EvaluationsThatAreLongerThanAStartEnd) {
-  // Six rounds of answers after each second step, and then three of the held-out samples: a start does one of these at least.
-  const std::string shorter = "--set eval.limit=24 --set stages.0.dev_size=12 --set stages.0.micro_batch=1 ";
+  // 25 rounds of answers after each second step, and then three of the held-out samples: a start does one of these at least.
+  const std::string shorter = "--set eval.limit=100 --set stages.0.dev_size=12 --set stages.0.micro_batch=1 ";
   ASSERT_EQ(train(1, arguments("whole", shorter)).code, 0);
   Outcome outcome;
   std::string told;
@@ -196,7 +196,7 @@ TEST_F(StoppingMiniature, EvaluationsThatAreLongerThanAStartEnd) {
     ASSERT_TRUE(outcome.code == kSaved || outcome.code == 0) << outcome.output;
   } while (outcome.code == kSaved && ++starts < 40);
   EXPECT_EQ(outcome.code, 0) << outcome.output;
-  EXPECT_THAT(told, HasSubstr(" of 48 questions were answered before"));
+  EXPECT_THAT(told, HasSubstr(" of 200 questions were answered before"));
   for (const char* file : {"1-only/trainables.safetensors", "1-only/best.safetensors"}) {
     EXPECT_EQ(read_file(folder.path("slices") / file), read_file(folder.path("whole") / file)) << file;
   }
