@@ -43,6 +43,11 @@ void check_listed(const fs::path& folder, const std::string& name, const nlohman
 
 }  // namespace
 
+std::string hash_mismatch(const fs::path& path, const std::string& xxh3, const std::string& said_by) {
+  const std::string got = xxh3_hex(MappedFile(path).bytes());
+  return got == xxh3 ? "" : "damaged: its XXH3-128 is " + got + ", " + said_by + " says " + xxh3;
+}
+
 std::string manifest_mismatch(const fs::path& path, const nlohmann::json& entry) {
   if (!fs::exists(path)) return "missing, but the manifest lists it";
   const auto bytes = entry.at("bytes").get<uint64_t>();
@@ -51,8 +56,7 @@ std::string manifest_mismatch(const fs::path& path, const nlohmann::json& entry)
     return "damaged: has " + std::to_string(size) + " bytes, the manifest says " + std::to_string(bytes) +
            (size < bytes ? ": truncated" : "");
   }
-  const std::string got = xxh3_hex(MappedFile(path).bytes());
-  return got == hash ? "" : "damaged: its XXH3-128 is " + got + ", the manifest says " + hash;
+  return hash_mismatch(path, hash, "the manifest");
 }
 
 std::vector<std::string> manifest_problems(const fs::path& folder) {

@@ -12,6 +12,10 @@ namespace layalign::checkpoints_tools {
 /// What is wrong with a file of weights: its format, and every tensor with NaN or infinite values.
 std::vector<std::string> weights_problems(const std::filesystem::path& file);
 
+/// Empty where a file has this XXH3-128, else both, and who says so. Does not begin with the path. Errors: CheckpointError
+/// where the file is missing, empty or cannot be read.
+std::string hash_mismatch(const std::filesystem::path& file, const std::string& xxh3, const std::string& said_by);
+
 /// What differs between a file and its entry {"bytes": n, "xxh3": "..."} in a manifest; empty where nothing does. Does not
 /// begin with the path. Errors: CheckpointError, std::system_error, and those of the JSON library for another entry.
 std::string manifest_mismatch(const std::filesystem::path& file, const nlohmann::json& entry);

@@ -1,10 +1,6 @@
 #include "trainer/checkpoint_check.h"
 
-#include <algorithm>
-
 #include "checkpoints_tools/error.h"
-#include "checkpoints_tools/hash.h"
-#include "checkpoints_tools/mapped_file.h"
 #include "checkpoints_tools/safetensors.h"
 #include "checkpoints_tools/verification.h"
 #include "configs/error.h"
@@ -46,10 +42,9 @@ std::vector<CheckedItem> check_companions(const fs::path& weights) {
     const fs::path file = weights.parent_path() / fs::path(key.substr(prefix.size())).filename();
     CheckedItem& item = items.emplace_back(file, std::vector<std::string>{}, "");
     try {
-      if (checkpoints_tools::xxh3_hex(checkpoints_tools::MappedFile(file).bytes()) != hash) {
-        item.problems.push_back(file.string() +
-                                ": is not as it was exported (XXH3-128); unless you have changed it, export the "
-                                "adapter again");
+      const std::string wrong = checkpoints_tools::hash_mismatch(file, hash, kAdapterWeights);
+      if (!wrong.empty()) {
+        item.problems.push_back(file.string() + ": " + wrong + "; unless you have changed it, export the adapter again");
       }
     } catch (const checkpoints_tools::CheckpointError& error) {  // missing, empty, no file
       item.problems.push_back(std::string(error.what()) + "; export the adapter again");
@@ -69,12 +64,12 @@ CheckedItem check_adapter_config(const fs::path& weights) {
 }
 
 std::vector<CheckedItem> check_adapter(const CheckpointPlace& place) {
-  std::vector<CheckedItem> items{check_weights(place.weights())};
-  if (!items.front().problems.empty()) return items;  // its metadata may be what is damaged
-  for (CheckedItem& item : check_companions(place.weights())) items.push_back(std::move(item));
-  const bool is_known =
-      std::ranges::any_of(items, [](const CheckedItem& item) { return item.path.filename() == kAdapterConfig; });
-  if (!is_known && fs::exists(place.path() / kAdapterConfig)) items.push_back(check_adapter_config(place.weights()));
+  const CheckedItem weights = check_weights(place.weights());
+  if (!weights.problems.empty()) return {weights};  // its metadata may be what is damaged
+  std::vector<CheckedItem> items = check_companions(place.weights());
+  const bool has_checksums = !items.empty();  // the exports of earlier versions have none
+  if (!has_checksums && fs::exists(place.path() / kAdapterConfig)) items.push_back(check_adapter_config(place.weights()));
+  items.insert(items.begin(), weights);
   return items;
 }
 
@@ -93,9 +88,7 @@ CheckedItem check_config(const fs::path& file) {
 std::vector<CheckedItem> check_all(const CheckpointPlace& place) {
   if (place.kind() == PlaceKind::kCheckpoint) return {check_checkpoint(place.path())};
   if (place.kind() == PlaceKind::kFile) return {check_weights(place.weights())};
-  if (place.kind() == PlaceKind::kAdapter) {
-    return check_adapter(place);
-  }
+  if (place.kind() == PlaceKind::kAdapter) return check_adapter(place);
   std::vector<CheckedItem> items;
   if (place.kind() == PlaceKind::kRun) items.push_back(check_config(place.run_config()));
   for (const fs::path& stage : place.stages()) {

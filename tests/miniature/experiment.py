@@ -39,7 +39,7 @@ def scores(folder):
     return table
 
 
-def outside_of_bands(results, non_english):
+def check_bands(results, non_english):
     """The exit code: 1 where a method's mean share of right equations has left its band, in English or in the mean of the others."""
     code = 0
     for method, bands in json.loads((HERE / "bands.json").read_text()).items():
@@ -87,7 +87,7 @@ def main():
         print(line)
     print("mean +- standard deviation over seeds; in parentheses: the number after '=' is right")
     if arguments.check:
-        sys.exit(outside_of_bands(results, non_english))
+        sys.exit(check_bands(results, non_english))
 
 
 if __name__ == "__main__":

@@ -20,18 +20,6 @@ from problems import svamp_style, translated_numbers
 from training import IGNORED, Tokenizer, grouped_by_length, padded, save, train, train_tokenizer
 
 
-def translation_loss(encoder, decoder, english, rows):
-    """Cross-entropy of pairs (source ids, English ids); `english`: the decoder's embedding, tied to its output."""
-    source, target = padded([s for s, _ in rows], 0), padded([t for _, t in rows], IGNORED)
-    mask = (source != 0).long()
-    states = encoder(input_ids=source, attention_mask=mask).last_hidden_state
-    hidden = decoder(inputs_embeds=english(target[:, :-1].clamp(min=0)), encoder_hidden_states=states,
-                     encoder_attention_mask=mask, use_cache=False).last_hidden_state
-    labelled = target[:, 1:] != IGNORED
-    logits = hidden[labelled] @ english.weight.T * english.embedding_dim ** -0.5
-    return F.cross_entropy(logits.float(), target[:, 1:][labelled])
-
-
 def renumbered(text, language, rng):
     """(question, English question) of a parallel text with other numbers, where its numerals are those of the English."""
     question, english = translated_numbers(text, language), text["English"]
@@ -82,7 +70,15 @@ def main():
         return pair(*renumbered(text, rng.choice(sorted(text)), rng))
 
     def loss_of(rows):
-        return translation_loss(encoder, decoder, english, rows)
+        """Cross-entropy of pairs (source ids, English ids); the embedding is tied to the output."""
+        source, target = padded([s for s, _ in rows], 0), padded([t for _, t in rows], IGNORED)
+        mask = (source != 0).long()
+        states = encoder(input_ids=source, attention_mask=mask).last_hidden_state
+        hidden = decoder(inputs_embeds=english(target[:, :-1].clamp(min=0)), encoder_hidden_states=states,
+                         encoder_attention_mask=mask, use_cache=False).last_hidden_state
+        labelled = target[:, 1:] != IGNORED
+        logits = hidden[labelled] @ english.weight.T * config.d_model ** -0.5
+        return F.cross_entropy(logits.float(), target[:, 1:][labelled])
 
     def batches(rng):
         for rows in grouped_by_length(lambda count: [drawn_pair(rng) for _ in range(count)], 48, rng):

@@ -27,6 +27,8 @@ class Tokenizer:
 
     def __init__(self, folder, file, settings):
         model = sentencepiece_model_pb2.ModelProto.FromString((folder / file).read_bytes())
+        model.trainer_spec.ClearField("input")  # where the text lay for a moment
+        model.trainer_spec.ClearField("model_prefix")
         for piece in model.pieces:
             if piece.type == piece.USER_DEFINED:
                 piece.piece = piece.piece.replace("\u2581", " ")

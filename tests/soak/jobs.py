@@ -175,7 +175,7 @@ class Job:
         """What each of its processes is doing, in words: of a job that does not end."""
         words = []
         for process in self.command.processes():
-            fields = dict(line.split(":\t", 1) for line in read(f"/proc/{process}/status").decode().splitlines() if ":\t" in line)
+            fields = process_status(process)
             waits = read(f"/proc/{process}/wchan").decode()
             words.append(f"{fields.get('Name')} {process} is {fields.get('State')} in {waits or '?'}, {fields.get('Threads')} threads")
         return "; ".join(words) or "no process is left but " + f"{self.process.pid}"
@@ -198,6 +198,11 @@ def read(path):
         return pathlib.Path(path).read_bytes()
     except OSError:
         return b""
+
+
+def process_status(process):
+    """What the system says of a process, by name; nothing of one that is gone."""
+    return dict(line.split(":\t", 1) for line in read(f"/proc/{process}/status").decode().splitlines() if ":\t" in line)
 
 
 def json_lines(path):
