@@ -11,7 +11,6 @@ namespace {
 const auto process_start = model::Clock::now();
 
 std::atomic<int> asked{0};
-static_assert(std::atomic<int>::is_always_lock_free);  // a signal handler writes it
 
 [[noreturn]] void leave(const std::string& signal) {
   throw StoppedError("stopped by " + signal + "; what was finished is kept, the same command goes on");

@@ -13,7 +13,7 @@ class StoppedError : public std::runtime_error {
   using std::runtime_error::runtime_error;
 };
 
-/// Asks for it. Safe in a signal handler. `signal`: its number.
+/// Asks for it, from any thread. `signal`: its number.
 void ask_to_stop(int signal) noexcept;
 
 /// The name of the signal that asked; empty: nobody did.
