@@ -63,6 +63,22 @@ add_library(layalign::onig ALIAS layalign_onig)
 target_link_libraries(layalign_onig INTERFACE -l:libc.so.6 layalign::onig_library)
 layalign_find_library(layalign::icuuc unicode/uchar.h icuuc)
 
+# gperftools' malloc for the programs: it keeps what tensors free, where libc gives large blocks back to the kernel, which clears each
+# of their pages when they are wanted again (docs/performance.md has what that brings). To come before libc it is linked first.
+option(LAYALIGN_TCMALLOC "link the programs with gperftools' malloc" ON)
+add_library(layalign_allocator INTERFACE)
+add_library(layalign::allocator ALIAS layalign_allocator)
+if(LAYALIGN_TCMALLOC AND NOT LAYALIGN_SANITIZE)
+  find_library(tcmalloc_LIBRARY tcmalloc_minimal)
+  if(tcmalloc_LIBRARY)
+    target_link_libraries(layalign_allocator INTERFACE
+      -Wl,--push-state,--no-as-needed ${tcmalloc_LIBRARY} -Wl,--pop-state)
+  else()
+    message(WARNING "tcmalloc_minimal (gperftools) was not found: on CPUs training will be slower and take more memory. On Debian or "
+      "Ubuntu: sudo apt-get install -y --no-install-recommends libgoogle-perftools-dev")
+  endif()
+endif()
+
 if(LAYALIGN_TESTS)
   find_package(GTest CONFIG QUIET)
   if(NOT GTest_FOUND)

@@ -5,6 +5,7 @@
 
 #include <algorithm>
 
+#include "model/instruction_set.h"
 #include "model/linear.h"
 #include "model/row_kernels.h"
 #include "model/work_counter.h"
@@ -20,8 +21,7 @@ constexpr int64_t kLanes = 8;  // of the kernels: head sizes they take are multi
 
 const RowKernels& fastest_kernels() {
 #ifdef __x86_64__
-  static const bool has_avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
-  if (has_avx2) return avx2::kRowKernels;
+  if (has_avx2()) return avx2::kRowKernels;
 #endif
   return baseline::kRowKernels;
 }

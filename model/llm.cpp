@@ -5,7 +5,7 @@
 #include "dist/tensor_parallel.h"
 #include "model/error.h"
 #include "model/few_rows.h"
-#include "model/rms_norm.h"
+#include "model/elementwise.h"
 #include "model/work_counter.h"
 
 namespace layalign::model {
@@ -16,18 +16,13 @@ dist::Shard head_rows(int64_t first, int64_t heads, int64_t head_dim) {
   return {first * head_dim, (first + heads) * head_dim, heads * head_dim};
 }
 
-/// Qwen3's norm of each head; without a weight the heads as they are.
-at::Tensor normed_heads(const at::Tensor& x_THd, const at::Tensor& weight_d, double eps) {
-  return weight_d.defined() ? rms_norm(x_THd, weight_d, eps) : x_THd;
-}
-
-/// The fusion's head outputs scaled by the gate; `x_TD`: the layer's normed input.
-at::Tensor gated(const at::Tensor& fused, const FusionGate& gate, const at::Tensor& x_TD) {
-  const auto type = fused.scalar_type();
-  if (gate.scalar.defined()) return gate.scalar.to(type) * fused;
-  if (!gate.weight_D.defined()) return fused;
+/// Head outputs of self-attention plus those of the fusion, scaled by the gate; `x_TD`: the layer's normed input.
+at::Tensor with_fusion(const at::Tensor& self, const at::Tensor& fused, const FusionGate& gate, const at::Tensor& x_TD) {
+  if (gate.scalar.defined()) return gated_sum(self, fused, gate.scalar);
+  if (!gate.weight_D.defined()) return self + fused;
   const PartScope part(Part::kFusion);
-  return (at::mv(x_TD, gate.weight_D.to(type)) + gate.bias.to(type)).unsqueeze(1) * fused;
+  const auto type = fused.scalar_type();
+  return self + (at::mv(x_TD, gate.weight_D.to(type)) + gate.bias.to(type)).unsqueeze(1) * fused;
 }
 
 }  // namespace
@@ -78,8 +73,9 @@ DecoderLayer::DecoderLayer(const LlmConfig& config, Weights& weights, int64_t in
 
 at::Tensor DecoderLayer::forward(const at::Tensor& x_TD, const RopeTable& rope, const LayerAttention& layer_attention,
                                  const FusionGate& gate) const {
-  const auto middle_TD = x_TD + attention(rms_norm(x_TD, input_norm_D_, eps_), rope, layer_attention, gate);
-  return middle_TD + mlp(rms_norm(middle_TD, post_attention_norm_D_, eps_));
+  const auto attended_TD = attention(rms_norm(x_TD, input_norm_D_, eps_), rope, layer_attention, gate);
+  const auto [middle_TD, normed_TD] = add_rms_norm(x_TD, attended_TD, post_attention_norm_D_, eps_);
+  return middle_TD + mlp(normed_TD);
 }
 
 double DecoderLayer::scale() const { return 1.0 / std::sqrt(static_cast<double>(head_dim_)); }
@@ -87,16 +83,21 @@ double DecoderLayer::scale() const { return 1.0 / std::sqrt(static_cast<double>(
 at::Tensor DecoderLayer::attention(const at::Tensor& x_TD, const RopeTable& rope, const LayerAttention& attention,
                                    const FusionGate& gate) const {
   const auto shared_TD = dist::copy_to_tensor_parallel(x_TD, tp_);
-  const auto qkv = frozen_linear(shared_TD, qkv_weight_, qkv_bias_).view({x_TD.size(0), -1, head_dim_});
-  const auto q_THd = apply_rope(normed_heads(qkv.narrow(1, 0, heads_), q_norm_d_, eps_), rope);
-  const auto k_TGd = apply_rope(normed_heads(qkv.narrow(1, heads_, kv_heads_), k_norm_d_, eps_), rope);
-  const auto v_TGd = qkv.narrow(1, heads_ + kv_heads_, kv_heads_);
+  const auto [q_THd, k_TGd, v_TGd] = heads(frozen_linear(shared_TD, qkv_weight_, qkv_bias_), rope);
   auto heads_out = attention.self(q_THd, k_TGd, v_TGd);
-  if (attention.fusion) heads_out = heads_out + gated(attention.fusion(q_THd), gate, shared_TD);
+  if (attention.fusion) heads_out = with_fusion(heads_out, attention.fusion(q_THd), gate, shared_TD);
   auto out_TD = dist::reduce_from_tensor_parallel(frozen_linear(heads_out, o_weight_), tp_);
   // The reference projects self-attention and fusion apart, so its bias counts once for each.
   if (o_bias_D_.defined()) out_TD = out_TD + (attention.fusion ? 2 * o_bias_D_ : o_bias_D_);
   return out_TD;
+}
+
+Heads DecoderLayer::heads(const at::Tensor& qkv, const RopeTable& rope) const {
+  if (!q_norm_d_.defined()) return rotated_heads(qkv, heads_, kv_heads_, rope);
+  const auto all = qkv.view({qkv.size(0), -1, head_dim_});
+  return {apply_rope(rms_norm(all.narrow(1, 0, heads_), q_norm_d_, eps_), rope),
+          apply_rope(rms_norm(all.narrow(1, heads_, kv_heads_), k_norm_d_, eps_), rope),
+          all.narrow(1, heads_ + kv_heads_, kv_heads_)};
 }
 
 FusionKeyValue DecoderLayer::project(const at::Tensor& key_state_SD, const at::Tensor& value_state_SD) const {
@@ -105,12 +106,13 @@ FusionKeyValue DecoderLayer::project(const at::Tensor& key_state_SD, const at::T
     const auto bias = qkv_bias_.defined() ? qkv_bias_.narrow(0, first, kv_size) : at::Tensor();
     return frozen_linear(x, qkv_weight_.narrow(0, first, kv_size), bias).view({-1, kv_heads_, head_dim_});
   };
-  return {normed_heads(part(key_state_SD, q_size), k_norm_d_, eps_), part(value_state_SD, q_size + kv_size)};
+  const auto key_SGd = part(key_state_SD, q_size);
+  return {k_norm_d_.defined() ? rms_norm(key_SGd, k_norm_d_, eps_) : key_SGd, part(value_state_SD, q_size + kv_size)};
 }
 
 at::Tensor DecoderLayer::mlp(const at::Tensor& x_TD) const {
-  const auto both = frozen_linear(dist::copy_to_tensor_parallel(x_TD, tp_), gate_up_weight_, gate_up_bias_).chunk(2, -1);
-  auto out_TD = dist::reduce_from_tensor_parallel(frozen_linear(at::silu(both[0]) * both[1], down_weight_), tp_);
+  const auto gate_up = frozen_linear(dist::copy_to_tensor_parallel(x_TD, tp_), gate_up_weight_, gate_up_bias_);
+  auto out_TD = dist::reduce_from_tensor_parallel(frozen_linear(swiglu(gate_up), down_weight_), tp_);
   if (down_bias_D_.defined()) out_TD = out_TD + down_bias_D_;
   return out_TD;
 }

@@ -70,6 +70,8 @@ class DecoderLayer {
  private:
   at::Tensor attention(const at::Tensor& x_TD, const RopeTable& rope, const LayerAttention& attention,
                        const FusionGate& gate) const;
+  /// Queries, keys and values of the projections, which give their memory: normed (Qwen3) and rotated.
+  Heads heads(const at::Tensor& qkv, const RopeTable& rope) const;
   at::Tensor mlp(const at::Tensor& x_TD) const;
 
   dist::Communicator tp_;

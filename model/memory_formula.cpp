@@ -4,14 +4,13 @@
 
 #include "dist/tensor_parallel.h"
 
-// Letters as in work_formula.cpp; e bytes a value of the frozen models. Norms are computed in float32.
+// Letters as in work_formula.cpp; e bytes a value of the frozen models.
 namespace layalign::model {
 namespace {
 
 struct Shape {
   int64_t T = 0, S = 0, N = 0;
   int64_t D, De, heads, kv_heads, dh, F, V, e;
-  bool grouped;  // keys and values are repeated for the query heads that share them
 
   int64_t q() const { return heads * dh; }
   int64_t kv() const { return kv_heads * dh; }
@@ -27,35 +26,34 @@ Shape shape_of(const WorkSizes& sizes, int64_t type_bytes, std::span<const Sampl
           .F = dist::shard_of(llm.intermediate_size, 0, sizes.tp).size,
           .V = dist::shard_of(llm.vocabulary_size, 0, sizes.tp).size,
           .e = type_bytes};
-  s.grouped = s.heads != s.kv_heads;
   for (const SampleTokens& sample : samples) s.T += sample.llm, s.S += sample.source, s.N += sample.label;
   return s;
 }
 
-/// Kept by a norm of T rows: its input in float32 and a number a row.
-int64_t norm_bytes(int64_t rows, int64_t width) { return rows * (4 * width + 4); }
+/// Kept by a norm: its input, and a number a row.
+int64_t norm_bytes(int64_t rows, int64_t width, int64_t e) { return rows * (width * e + 4); }
 
 /// Kept of self-attention and the MLP of a layer.
 int64_t layer_bytes(const Shape& s, const LlmConfig& llm) {
-  int64_t bytes = 2 * norm_bytes(s.T, s.D);
-  const int64_t qkv = s.T * (s.q() + 2 * s.kv()) * s.e;
-  const int64_t head_norms = llm.qk_norm ? s.T * (s.heads + s.kv_heads) * 4 : 0;
-  const bool qkv_is_kept = !s.grouped || (llm.qk_norm && s.e == 4);  // as the values, as the heads before their norms
-  bytes += head_norms + (qkv_is_kept ? qkv : 0);
-  if (llm.qk_norm && s.e != 4) bytes += s.T * (s.q() + s.kv()) * 4;
-  bytes += s.T * s.q() * s.e;                                       // rotated queries
-  bytes += s.grouped ? 2 * s.T * s.q() * s.e : s.T * s.kv() * s.e;  // keys, and values where they were repeated
-  bytes += s.T * (s.q() * s.e + s.heads * 4);                       // attention's output and log-sums
-  return bytes + s.T * 3 * s.F * s.e;                               // gate and up, silu(gate)
+  int64_t bytes = 2 * norm_bytes(s.T, s.D, s.e);
+  bytes += s.T * (s.q() + 2 * s.kv()) * s.e;  // queries, keys, values
+  if (llm.qk_norm) bytes += s.T * (s.q() + s.kv()) * s.e + s.T * (s.heads + s.kv_heads) * 4;  // those before their norms too
+  bytes += s.T * (s.q() * s.e + s.heads * 4);  // attention's output and log-sums
+  return bytes + s.T * 2 * s.F * s.e;          // gate and up
 }
 
 /// Kept of a layer's fusion.
 int64_t fusion_bytes(const Shape& s, GateKind gate) {
-  const int64_t keys = 2 * s.S * (s.grouped ? s.q() : s.kv()) * s.e;
-  int64_t bytes = keys + s.T * (s.q() * s.e + s.heads * 4);
-  if (gate != GateKind::kNone) bytes += s.T * s.q() * s.e;         // what the gate scales
-  if (gate == GateKind::kDynamic) bytes += s.T * (s.D + 1) * s.e;  // its input and value
+  int64_t bytes = 2 * s.S * s.kv() * s.e + s.T * (s.q() * s.e + s.heads * 4);
+  if (gate == GateKind::kDynamic) bytes += s.T * (s.D + 1) * s.e;  // the gate's input and value
   return bytes;
+}
+
+/// Kept of a layer's aligner while the layer is computed again with its gradient.
+int64_t aligner_bytes(const Shape& s, const TrainableSizes& sizes) {
+  if (sizes.aligner == AlignerKind::kNone) return 0;
+  const int64_t rows = sizes.aligner == AlignerKind::kLayerWise ? 2 * s.S : s.S;
+  return rows * (s.De + (sizes.mlp ? s.D : 0)) * s.e;
 }
 
 int64_t mapping_bytes(const Shape& s, MappingKind mapping) {
@@ -76,10 +74,11 @@ MicroBatchMemory micro_batch_memory(const WorkSizes& sizes, int64_t type_bytes, 
   memory.activations = (full ? (L + 1) * s.T * s.D * s.e : layers) + mapping_bytes(s, sizes.trainables.mapping);
   memory.activations += 2 * s.T * s.dh * 4;  // rotary table
   const int64_t chunk = std::min(s.N, std::max<int64_t>(1, (int64_t{128} << 20) / (4 * s.V)));
-  const int64_t label_rows = norm_bytes(s.N, s.D) + s.N * s.D * s.e;  // their norm's input, their gradient
+  const int64_t label_rows = norm_bytes(s.N, s.D, s.e) + s.N * s.D * s.e;  // their norm's input, their gradient
   memory.loss = label_rows + chunk * s.V * (s.e == 4 ? 4 : 4 + s.e) + chunk * s.D * 3 * s.e;
   memory.backward = s.T * (s.D + 3 * s.F) * s.e;
-  if (full) memory.backward += layers / L;  // a layer made again: its output, for its input, which is kept anyway
+  // A layer made again: its output, for its input, which is kept anyway.
+  if (full) memory.backward += layers / L + (adapted > 0 ? aligner_bytes(s, sizes.trainables) : 0);
   return memory;
 }
 

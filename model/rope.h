@@ -36,4 +36,13 @@ RopeTable rope_table(const at::Tensor& frequencies, const at::Tensor& positions_
 /// Rotates x [T, heads, head_dim]; computes in float32, returns x's type.
 at::Tensor apply_rope(const at::Tensor& x, const RopeTable& table);
 
+/// Queries [T, H, head_dim], keys and values [T, G, head_dim] of a layer.
+struct Heads {
+  at::Tensor q, k, v;
+};
+
+/// Heads of the projections qkv [T, (H + 2G) head_dim], queries and keys rotated. They take the memory of `qkv`, which must not be
+/// used any more and whose operator must not keep it for its backward.
+Heads rotated_heads(const at::Tensor& qkv, int64_t heads, int64_t kv_heads, const RopeTable& table);
+
 }  // namespace layalign::model

@@ -1,22 +1,16 @@
-// Compiled once for each instruction set, into the namespace LAYALIGN_INSTRUCTIONS. It includes no header with inline code: the
-// linker could take such code's fast copy for a machine that cannot run it.
+// Compiled once for each instruction set, into the namespace LAYALIGN_INSTRUCTIONS (lanes.h).
 
 #include "model/row_kernels.h"
 
+#include "model/lanes.h"
+
 namespace layalign::model::LAYALIGN_INSTRUCTIONS {
 namespace {
-
-constexpr int kLanes = 8;
-typedef float Lanes __attribute__((vector_size(4 * kLanes), aligned(4), may_alias));
-typedef int Places __attribute__((vector_size(4 * kLanes)));
 
 // Products, 4 rows by 3 columns: 12 sums stay in the 16 registers, and 7 loads serve 12 multiplications.
 constexpr int kRows = 4;
 constexpr int kColumns = 3;
 constexpr int kUnrolled = 2;
-
-inline const Lanes& lanes(const float* from) { return *reinterpret_cast<const Lanes*>(from); }
-inline Lanes& lanes(float* at) { return *reinterpret_cast<Lanes*>(at); }
 
 /// The sums over the lanes of four vectors.
 inline void sum_lanes(const Lanes (&of)[kRows], float (&sums)[kRows]) {

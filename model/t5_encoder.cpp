@@ -8,7 +8,7 @@
 #include "model/attention.h"
 #include "model/hidden_states.h"
 #include "model/linear.h"
-#include "model/rms_norm.h"
+#include "model/elementwise.h"
 #include "model/weights.h"
 
 namespace layalign::model {
@@ -96,8 +96,8 @@ at::Tensor T5Encoder::block(const Block& b, const at::Tensor& x_SD, const std::v
                        .view({x_SD.size(0), 3, config_.heads, config_.head_dim});
   const auto heads = packed_attention(qkv.select(1, 0), qkv.select(1, 1), qkv.select(1, 2), offsets, offsets,
                                       /*causal=*/false, /*scale=*/1.0, bias_HSS);
-  const auto middle_SD = x_SD + apply_linear(heads, b.o);
-  auto hidden = apply_linear(rms_norm(middle_SD, b.feed_forward_norm, config_.norm_eps), b.wi);
+  const auto [middle_SD, normed_SD] = add_rms_norm(x_SD, apply_linear(heads, b.o), b.feed_forward_norm, config_.norm_eps);
+  auto hidden = apply_linear(normed_SD, b.wi);
   if (config_.gated) {
     const auto halves = hidden.chunk(2, -1);
     hidden = activate(halves[0], config_.activation) * halves[1];

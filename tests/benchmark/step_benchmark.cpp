@@ -13,6 +13,7 @@
 
 #include "dist/process_grid.h"
 #include "model/clock.h"
+#include "model/elementwise.h"
 #include "model/llm.h"
 #include "trainer/train_step.h"
 #include "trainer/trainables_file.h"
@@ -23,7 +24,7 @@ namespace {
 struct Options {
   std::string encoder, llm, batches, init, device = "cpu", dtype = "float32", recompute = "none";
   int64_t threads = 2;
-  bool one_dnn = true;
+  bool one_dnn = true, kernels = true;
   int64_t micro_batch = 0;  ///< 0: a batch at once, as the peer does
 };
 
@@ -38,6 +39,7 @@ Options parse(int argc, char** argv) {
   app.add_option("--device", options.device)->check(CLI::IsMember({"cpu", "cuda"}));
   app.add_option("--dtype", options.dtype, "of the frozen models")->check(CLI::IsMember({"float32", "bfloat16"}));
   app.add_flag("!--without-onednn", options.one_dnn, "products of float32 by MKL on every CPU");
+  app.add_flag("!--without-kernels", options.kernels, "norms, RoPE, SwiGLU and the gate's sum by LibTorch's operators");
   app.add_option("--micro-batch", options.micro_batch, "samples at once; 0: the whole batch");
   app.add_option("--recompute", options.recompute)->check(CLI::IsMember({"none", "full"}));
   try {
@@ -105,6 +107,7 @@ int run(const Options& options) {
   const auto process = std::make_shared<dist::Process>();
   at::set_num_threads(static_cast<int>(options.threads));
   at::globalContext().setUserEnabledMkldnn(options.one_dnn);
+  model::use_elementwise_kernels(options.kernels);
   const auto grid = dist::make_grid(process, process->world_size(), options.device, "auto");
   const System system(options, grid);
   const configs::OptimizerConfig optimizer;  // its defaults are those of the peer
