@@ -2,20 +2,20 @@
 
 #include <ATen/ATen.h>
 
-#include <cstdint>
 #include <optional>
-#include <vector>
+
+#include "model/packed_sequences.h"
 
 namespace layalign::model {
 
 /// Attention within each sample of a packed row (variable-length attention).
 ///
-/// q [Tq, heads, dh], k and v [Tk, kv_heads, dh] with heads a multiple of kv_heads; `q_offsets` and `k_offsets` [B+1] cut
-/// them into samples. `causal`: token i of a sample sees tokens 0..i of it (then both offsets are equal). `bias`: added to
-/// the scores, [heads, longest sample, longest sample], its top left corner is a shorter sample's. Softmax in float32.
-/// Returns [Tq, heads * dh].
+/// q [Tq, heads, dh], k and v [Tk, kv_heads, dh] with heads a multiple of kv_heads; `queries` and `keys` cut them into the same
+/// samples. `causal`: token i of a sample sees tokens 0..i of it (then both are cut alike). `bias`: added to the scores,
+/// [heads, longest sample, longest sample], its top left corner is a shorter sample's; without gradient. Softmax in float32.
+/// Returns [Tq, heads * dh]. Its backward is written by hand, and keeps q, k, v, the output and a number a row and head.
 at::Tensor packed_attention(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
-                            const std::vector<int64_t>& q_offsets, const std::vector<int64_t>& k_offsets, bool causal,
-                            double scale, const std::optional<at::Tensor>& bias = std::nullopt);
+                            const PackedSequences& queries, const PackedSequences& keys, bool causal, double scale,
+                            const std::optional<at::Tensor>& bias = std::nullopt);
 
 }  // namespace layalign::model

@@ -104,19 +104,20 @@ class Generator::Session {
     if (needs_encoder()) states = encode_shared(generator_.encoder_, batch, generator_.encoder_layers_, generator_.tp_);
     auto x_TD = layalign_.input_rows(batch, states);
     const auto rope = llm_.rope(batch.positions_T);
+    const PackedSequences inputs(batch.llm_offsets, x_TD.device()), sources(batch.source_offsets, x_TD.device());
     for (int64_t i = 0; i < llm_.layers(); ++i) {
       const auto& layer = llm_.layer(i);
       const auto fusion = layalign_.fusion(i, states.layers_ESD);
       LayerAttention attention;
       attention.self = [&](const at::Tensor& q, const at::Tensor& k, const at::Tensor& v) {
         tokens_.write(i, k, v);
-        return packed_attention(q, k, v, batch.llm_offsets, batch.llm_offsets, /*causal=*/true, layer.scale());
+        return packed_attention(q, k, v, inputs, inputs, /*causal=*/true, layer.scale());
       };
       if (fusion) {
         sources_.write(fusion_rows_[i], fusion->key_value.key_SGd, fusion->key_value.value_SGd);
         attention.fusion = [&](const at::Tensor& q) {
-          return packed_attention(q, fusion->key_value.key_SGd, fusion->key_value.value_SGd, batch.llm_offsets,
-                                  batch.source_offsets, /*causal=*/false, layer.scale());
+          return packed_attention(q, fusion->key_value.key_SGd, fusion->key_value.value_SGd, inputs, sources,
+                                  /*causal=*/false, layer.scale());
         };
       }
       x_TD = layer.forward(x_TD, rope, attention, fusion ? fusion->gate : FusionGate());

@@ -47,12 +47,12 @@ LayerAttention LayAlign::packed(const Rows& rows, const DecoderLayer& layer,
                                 const std::optional<FusionKeyValue>& fusion) const {
   LayerAttention attention;
   attention.self = [&rows, &layer](const at::Tensor& q, const at::Tensor& k, const at::Tensor& v) {
-    return packed_attention(q, k, v, rows.llm_offsets, rows.llm_offsets, /*causal=*/true, layer.scale());
+    return packed_attention(q, k, v, rows.inputs, rows.inputs, /*causal=*/true, layer.scale());
   };
   if (fusion) {
     attention.fusion = [&rows, &layer, key_value = *fusion](const at::Tensor& q) {
       const PartScope part(Part::kFusion);
-      return packed_attention(q, key_value.key_SGd, key_value.value_SGd, rows.llm_offsets, rows.source_offsets,
+      return packed_attention(q, key_value.key_SGd, key_value.value_SGd, rows.inputs, rows.sources,
                               /*causal=*/false, layer.scale());
     };
   }
@@ -89,8 +89,9 @@ at::Tensor LayAlign::adapted_layer(int64_t layer, int64_t adapted, const at::Ten
 }
 
 at::Tensor LayAlign::hidden_rows(const data::Batch& batch, const EncoderStates& states, const LayerVisitor& visit) const {
-  const auto rows =
-      std::make_shared<const Rows>(Rows{batch.llm_offsets, batch.source_offsets, llm_.rope(batch.positions_T)});
+  const auto device = batch.positions_T.device();
+  const auto rows = std::make_shared<const Rows>(
+      Rows{PackedSequences(batch.llm_offsets, device), PackedSequences(batch.source_offsets, device), llm_.rope(batch.positions_T)});
   auto x_TD = input_rows(batch, states);
   if (visit) visit(0, x_TD);
   for (size_t layer = 0; layer < adapted_of_layer_.size(); ++layer) {

@@ -13,6 +13,7 @@
 #include "data/batch.h"
 #include "model/encoder.h"
 #include "model/llm.h"
+#include "model/packed_sequences.h"
 #include "model/trainables.h"
 
 namespace layalign::model {
@@ -68,7 +69,7 @@ class LayAlign {
  private:
   /// What a layer needs to know of a packed batch.
   struct Rows {
-    std::vector<int64_t> llm_offsets, source_offsets;
+    PackedSequences inputs, sources;
     RopeTable rope;
   };
   LayerAttention packed(const Rows& rows, const DecoderLayer& layer, const std::optional<FusionKeyValue>& fusion) const;

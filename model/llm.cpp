@@ -3,9 +3,9 @@
 #include <cmath>
 
 #include "dist/tensor_parallel.h"
+#include "model/elementwise.h"
 #include "model/error.h"
 #include "model/few_rows.h"
-#include "model/elementwise.h"
 #include "model/work_counter.h"
 
 namespace layalign::model {

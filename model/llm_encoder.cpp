@@ -36,13 +36,14 @@ EncoderStates LlmEncoder::encode(const at::Tensor& ids_S, const std::vector<int6
   at::NoGradGuard no_grad;
   for (size_t i = 1; i < offsets.size(); ++i) info_.check_source_length(offsets[i] - offsets[i - 1]);
   const auto rope = llm_.rope(token_positions(offsets, ids_S.device()));
+  const PackedSequences texts(offsets, ids_S.device());
   auto x_SD = llm_.embed(ids_S);
   HiddenStates states(layers, x_SD);
   for (int64_t i = 0; i < llm_.layers(); ++i) {
     const auto& layer = llm_.layer(i);
     LayerAttention attention;
     attention.self = [&](const at::Tensor& q, const at::Tensor& k, const at::Tensor& v) {
-      return packed_attention(q, k, v, offsets, offsets, /*causal=*/true, layer.scale());
+      return packed_attention(q, k, v, texts, texts, /*causal=*/true, layer.scale());
     };
     x_SD = layer.forward(x_SD, rope, attention, {});
     if (i + 1 < llm_.layers()) states.add(x_SD);

@@ -2,13 +2,12 @@
 
 #include <ATen/core/grad_mode.h>
 
-#include <algorithm>
 #include <cmath>
 
 #include "model/attention.h"
+#include "model/elementwise.h"
 #include "model/hidden_states.h"
 #include "model/linear.h"
-#include "model/elementwise.h"
 #include "model/weights.h"
 
 namespace layalign::model {
@@ -90,11 +89,11 @@ at::Tensor T5Encoder::position_bias(int64_t longest) const {
   return at::embedding(position_bias_BH_, buckets).permute({2, 0, 1}).contiguous();
 }
 
-at::Tensor T5Encoder::block(const Block& b, const at::Tensor& x_SD, const std::vector<int64_t>& offsets,
+at::Tensor T5Encoder::block(const Block& b, const at::Tensor& x_SD, const PackedSequences& texts,
                             const at::Tensor& bias_HSS) const {
   const auto qkv = apply_linear(rms_norm(x_SD, b.attention_norm, config_.norm_eps), b.qkv)
                        .view({x_SD.size(0), 3, config_.heads, config_.head_dim});
-  const auto heads = packed_attention(qkv.select(1, 0), qkv.select(1, 1), qkv.select(1, 2), offsets, offsets,
+  const auto heads = packed_attention(qkv.select(1, 0), qkv.select(1, 1), qkv.select(1, 2), texts, texts,
                                       /*causal=*/false, /*scale=*/1.0, bias_HSS);
   const auto [middle_SD, normed_SD] = add_rms_norm(x_SD, apply_linear(heads, b.o), b.feed_forward_norm, config_.norm_eps);
   auto hidden = apply_linear(normed_SD, b.wi);
@@ -110,13 +109,12 @@ at::Tensor T5Encoder::block(const Block& b, const at::Tensor& x_SD, const std::v
 EncoderStates T5Encoder::encode(const at::Tensor& ids_S, const std::vector<int64_t>& offsets,
                                 const std::vector<int64_t>& layers) const {
   at::NoGradGuard no_grad;
-  int64_t longest = 0;
-  for (size_t i = 1; i < offsets.size(); ++i) longest = std::max(longest, offsets[i] - offsets[i - 1]);
+  const PackedSequences texts(offsets, ids_S.device());
   auto x_SD = at::embedding(embedding_VD_, ids_S);
   HiddenStates states(layers, x_SD);
-  const auto bias_HSS = position_bias(longest);
+  const auto bias_HSS = position_bias(texts.longest());
   for (int64_t i = 0; i < config_.info.depth; ++i) {
-    x_SD = block(blocks_[i], x_SD, offsets, bias_HSS);
+    x_SD = block(blocks_[i], x_SD, texts, bias_HSS);
     if (i + 1 < config_.info.depth) states.add(x_SD);
   }
   return states.finish(rms_norm(x_SD, final_norm_D_, config_.norm_eps));

@@ -3,6 +3,7 @@
 #include "model/activation.h"
 #include "model/encoder.h"
 #include "model/hf_config.h"
+#include "model/packed_sequences.h"
 
 namespace layalign::model {
 
@@ -43,7 +44,7 @@ class T5Encoder : public Encoder {
     at::Tensor attention_norm, qkv, o;       // [De], [3 H dh, De], [De, H dh]
     at::Tensor feed_forward_norm, wi, wo;    // [De], [F or 2F, De], [De, F]
   };
-  at::Tensor block(const Block& block, const at::Tensor& x_SD, const std::vector<int64_t>& offsets,
+  at::Tensor block(const Block& block, const at::Tensor& x_SD, const PackedSequences& texts,
                    const at::Tensor& bias_HSS) const;
   at::Tensor position_bias(int64_t longest) const;
 

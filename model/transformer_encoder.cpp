@@ -55,21 +55,21 @@ TransformerLayer TransformerEncoder::read_layer(Weights& weights, const std::str
 }
 
 at::Tensor TransformerEncoder::attention(const TransformerLayer& layer, const at::Tensor& x_SD,
-                                         const std::vector<int64_t>& offsets) const {
+                                         const PackedSequences& texts) const {
   const auto qkv = layer.qkv(x_SD).view({x_SD.size(0), 3, config_.heads, config_.head_dim()});
-  const auto heads = packed_attention(qkv.select(1, 0), qkv.select(1, 1), qkv.select(1, 2), offsets, offsets,
+  const auto heads = packed_attention(qkv.select(1, 0), qkv.select(1, 1), qkv.select(1, 2), texts, texts,
                                       sight_ == Sight::kCausal, layer.scale);
   return layer.out(heads);
 }
 
 at::Tensor TransformerEncoder::run_layer(const TransformerLayer& layer, const at::Tensor& x_SD,
-                                         const std::vector<int64_t>& offsets) const {
+                                         const PackedSequences& texts) const {
   const auto feed_forward = [&](const at::Tensor& x) { return layer.down(activate(layer.up(x), config_.activation)); };
   if (norm_ == Norm::kPre) {
-    const auto middle_SD = x_SD + attention(layer, layer.attention_norm(x_SD), offsets);
+    const auto middle_SD = x_SD + attention(layer, layer.attention_norm(x_SD), texts);
     return middle_SD + feed_forward(layer.feed_forward_norm(middle_SD));
   }
-  const auto middle_SD = layer.attention_norm(x_SD + attention(layer, x_SD, offsets));
+  const auto middle_SD = layer.attention_norm(x_SD + attention(layer, x_SD, texts));
   return layer.feed_forward_norm(middle_SD + feed_forward(middle_SD));
 }
 
@@ -77,10 +77,11 @@ EncoderStates TransformerEncoder::encode(const at::Tensor& ids_S, const std::vec
                                          const std::vector<int64_t>& layers) const {
   at::NoGradGuard no_grad;
   for (size_t i = 1; i < offsets.size(); ++i) config_.info.check_source_length(offsets[i] - offsets[i - 1]);
+  const PackedSequences texts(offsets, ids_S.device());
   auto x_SD = embed(ids_S, offsets);
   HiddenStates states(layers, x_SD);
   for (size_t i = 0; i < layers_.size(); ++i) {
-    x_SD = run_layer(layers_[i], x_SD, offsets);
+    x_SD = run_layer(layers_[i], x_SD, texts);
     if (i + 1 < layers_.size()) states.add(x_SD);
   }
   return states.finish(norm_ == Norm::kPre ? final_norm_(x_SD) : x_SD);

@@ -10,6 +10,7 @@
 #include "model/activation.h"
 #include "model/encoder.h"
 #include "model/linear.h"
+#include "model/packed_sequences.h"
 #include "model/weights.h"
 
 namespace layalign::model {
@@ -96,9 +97,9 @@ class TransformerEncoder : public Encoder {
 
  private:
   at::Tensor attention(const TransformerLayer& layer, const at::Tensor& x_SD,
-                       const std::vector<int64_t>& offsets) const;
+                       const PackedSequences& texts) const;
   at::Tensor run_layer(const TransformerLayer& layer, const at::Tensor& x_SD,
-                       const std::vector<int64_t>& offsets) const;
+                       const PackedSequences& texts) const;
 
   Norm norm_;
   Sight sight_;

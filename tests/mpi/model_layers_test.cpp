@@ -43,7 +43,7 @@ std::vector<at::Tensor> gate_weights(bool dynamic, int64_t width) {
 LayerRun run_layer(const dist::Communicator& tp, bool dynamic) {
   const auto config = LlmConfig::read(folder());
   const Llm llm(folder(), config, tp, at::kCPU, at::kFloat);
-  const std::vector<int64_t> offsets = {0, 5, 12}, sources = {0, 3, 7};
+  const PackedSequences inputs({0, 5, 12}, at::kCPU), sources({0, 3, 7}, at::kCPU);
   const auto rope = llm.rope(at::cat({at::arange(5), at::arange(7)}));
   const auto x = random({12, config.hidden_size}, 1).requires_grad_();
   const auto weights = gate_weights(dynamic, config.hidden_size);
@@ -54,10 +54,10 @@ LayerRun run_layer(const dist::Communicator& tp, bool dynamic) {
   const auto fusion = layer.project(key_state, value_state);
   LayerAttention attention;
   attention.self = [&](const auto& q, const auto& k, const auto& v) {
-    return packed_attention(q, k, v, offsets, offsets, /*causal=*/true, layer.scale());
+    return packed_attention(q, k, v, inputs, inputs, /*causal=*/true, layer.scale());
   };
   attention.fusion = [&](const auto& q) {
-    return packed_attention(q, fusion.key_SGd, fusion.value_SGd, offsets, sources, /*causal=*/false, layer.scale());
+    return packed_attention(q, fusion.key_SGd, fusion.value_SGd, inputs, sources, /*causal=*/false, layer.scale());
   };
   const auto out = layer.forward(x, rope, attention, gate);
   (out * random(out.sizes(), 4)).sum().backward();

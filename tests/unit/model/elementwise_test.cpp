@@ -225,6 +225,7 @@ TEST_P(PackedAttentionOf, EqualsItsFormula) {
     return result;
   };
   const auto q_offsets = offsets(param.q), k_offsets = offsets(param.k);
+  const PackedSequences queries(q_offsets, at::kCPU), keys(k_offsets, at::kCPU);
   for (const int64_t kv_heads : {6, 2, 1}) {
     const int64_t heads = 6, head_dim = 16;
     const double scale = 0.25;
@@ -245,7 +246,7 @@ TEST_P(PackedAttentionOf, EqualsItsFormula) {
     };
     expect_equal_to_formula(inputs,
                             [&](const Tensors& in) {
-                              return Tensors{packed_attention(in[0], in[1], in[2], q_offsets, k_offsets, param.causal, scale)};
+                              return Tensors{packed_attention(in[0], in[1], in[2], queries, keys, param.causal, scale)};
                             },
                             formula);
   }
