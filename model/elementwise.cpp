@@ -6,6 +6,7 @@
 #include <optional>
 
 #include "model/instruction_set.h"
+#include "model/work_counter.h"
 
 namespace layalign::model {
 namespace {
@@ -49,6 +50,7 @@ Norm norm(const at::Tensor& x, const at::Tensor& added, const at::Tensor& weight
                       .inverse = result.inverse.mutable_data_ptr<float>(),
                       .width = x.size(-1),
                       .eps = static_cast<float>(eps)};
+  count_moved({rows, added_rows, weight, added.defined() ? result.sum : at::Tensor(), result.y, result.inverse});
   for_rows(result.inverse.numel(), work.width, [&](int64_t begin, int64_t end) { kernels->norm(work, begin, end); });
   return result;
 }
@@ -72,6 +74,7 @@ at::Tensor norm_gradient(const at::Tensor& sum, const at::Tensor& inverse, const
                           .dsum = dsum.defined() ? dsum_rows.const_data_ptr<float>() : nullptr,
                           .dx = dx.mutable_data_ptr<float>(),
                           .width = sum.size(-1)};
+  count_moved({rows, inverse, weight, dy_rows, dsum_rows, dx});
   for_rows(inverse.numel(), work.width, [&](int64_t begin, int64_t end) { kernels->norm_grad(work, begin, end); });
   return dx;
 }
@@ -103,6 +106,7 @@ at::Tensor swiglu_rows(const at::Tensor& gate_up) {
   const int64_t width = rows.size(1) / 2;
   auto out = at::empty({rows.size(0), width}, rows.options());
   const SwigluRows work{rows.const_data_ptr<float>(), out.mutable_data_ptr<float>(), width};
+  count_moved({rows, out});
   for_rows(rows.size(0), width, [&](int64_t begin, int64_t end) { kernels->swiglu(work, begin, end); });
   return out;
 }
@@ -124,6 +128,7 @@ struct SwigluFunction : torch::autograd::Function<SwigluFunction> {
       return {dgate_up};
     }
     const SwigluGradRows work{gate_up.const_data_ptr<float>(), dout.const_data_ptr<float>(), dgate_up.mutable_data_ptr<float>(), dout.size(1)};
+    count_moved({gate_up, dout, dgate_up});
     for_rows(dout.size(0), 2 * dout.size(1), [&](int64_t begin, int64_t end) { kernels->swiglu_grad(work, begin, end); });
     return {dgate_up};
   }
@@ -136,6 +141,7 @@ at::Tensor gated_sum_rows(const at::Tensor& x, const at::Tensor& scaled, const a
   auto out = at::empty_like(x_rows);
   const GatedSumRows work{x_rows.const_data_ptr<float>(), scaled_rows.const_data_ptr<float>(), gate.const_data_ptr<float>(),
                           out.mutable_data_ptr<float>(), x.size(1)};
+  count_moved({x_rows, scaled_rows, gate, out});
   for_rows(x.size(0), work.width, [&](int64_t begin, int64_t end) { kernels->gated_sum(work, begin, end); });
   return out;
 }
@@ -157,6 +163,7 @@ struct GatedSumFunction : torch::autograd::Function<GatedSumFunction> {
                                 .dscaled = dscaled.mutable_data_ptr<float>(),
                                 .dgate = dgate.mutable_data_ptr<float>(),
                                 .width = scaled.size(1)};
+    count_moved({scaled, gate, dout, dscaled, dgate});
     for_rows(scaled.size(0), work.width, [&](int64_t begin, int64_t end) { kernels->gated_sum_grad(work, begin, end); });
     return {dout, dscaled, dgate.sum()};
   }

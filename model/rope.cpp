@@ -7,6 +7,7 @@
 #include <set>
 
 #include "model/elementwise.h"
+#include "model/work_counter.h"
 
 namespace layalign::model {
 namespace {
@@ -111,6 +112,7 @@ void rotate(const at::Tensor& x, const at::Tensor& to, const RopeTable& table, b
                         .heads = x.size(1),
                         .head_dim = x.size(2),
                         .inverse = inverse};
+  count_moved({x, to, table.cos_TH, table.sin_TH});
   for_rows(x.size(0), x.size(1) * x.size(2), [&](int64_t begin, int64_t end) { kernels->rotate(work, begin, end); });
 }
 

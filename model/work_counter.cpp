@@ -19,12 +19,14 @@ namespace {
 struct Place {
   Part part = Part::kOther;
   bool backward = false;
-  int64_t depth = 0;  // operators that are being executed
+  bool product = false;  // within a product
+  int64_t depth = 0;     // operators that are being executed
 };
 
 /// Where this thread is.
 thread_local Place here;
 thread_local bool silent = false;  // the synchronisation of this copy is counted already
+thread_local int64_t calls = 0;    // operators that were begun
 
 /// A part from the autograd node with this number on, until the next one.
 using Timeline = std::vector<std::pair<uint64_t, Part>>;
@@ -98,9 +100,69 @@ bool is_sync(const at::RecordFunction& call, at::Device device) {
   return name == "aten::copy_" && !silent && device_of(0) != device_of(1) && !call.inputs()[2].toBool();
 }
 
-/// Where a thread was before it ran an operator or an autograd node.
-struct PlaceBefore : at::ObserverContext {
-  Place place = here;
+/// Bytes of a tensor; no more than it has memory, where it is expanded.
+int64_t bytes_of(const at::Tensor& tensor) {
+  if (!tensor.defined() || !tensor.has_storage()) return 0;
+  return std::min(static_cast<int64_t>(tensor.nbytes()), static_cast<int64_t>(tensor.storage().nbytes()));
+}
+
+/// Calls `each` with the tensors of an argument or a result.
+template <typename Each>
+void for_tensors(const c10::IValue& value, const Each& each) {
+  if (value.isTensor()) each(value.toTensor());
+  if (value.isTensorList()) {
+    for (const at::Tensor& tensor : value.toTensorVector()) each(tensor);
+  }
+}
+
+/// What LibTorch calls in the course of an operator ("detach", "autograd::engine..."), memory that is only taken, and operators that end
+/// in _ and change no values.
+bool moves_nothing(std::string_view name) {
+  static const std::unordered_set<std::string_view> names = {"aten::set_",       "aten::detach_",  "aten::resize_",    "aten::unsqueeze_",
+                                                             "aten::squeeze_",   "aten::t_",       "aten::transpose_", "aten::as_strided_",
+                                                             "aten::requires_grad_"};
+  return !name.starts_with("aten::") || name.starts_with("aten::empty") || names.contains(name);
+}
+
+/// Operators that write their first argument without reading it.
+bool overwrites(std::string_view name) { return name == "aten::copy_" || name == "aten::fill_" || name == "aten::zero_"; }
+
+/// A call of an operator or of an autograd node, while it runs.
+struct Call : at::ObserverContext {
+  Place place = here;  // where the thread was before
+  int64_t number = 0;
+  bool moves = false;                 // it may read and write
+  int64_t input_bytes = 0;
+  std::vector<const void*> storages;  // of its inputs
+
+  void read_inputs(const at::RecordFunction& call) {
+    const std::string_view name = call.name();
+    moves = !here.product && !moves_nothing(name);
+    if (!moves) return;
+    for (size_t i = 0; i < call.inputs().size(); ++i) {
+      for_tensors(call.inputs()[i], [&](const at::Tensor& tensor) {
+        if (!tensor.defined() || !tensor.has_storage()) return;
+        storages.push_back(tensor.storage().data());
+        if (i > 0 || !overwrites(name)) input_bytes += bytes_of(tensor);
+      });
+    }
+  }
+
+  /// At its end: what it read and wrote, if it called no other operator and gave no mere view.
+  int64_t moved_bytes(const at::RecordFunction& call) const {
+    if (!moves || calls != number) return 0;
+    const bool in_place = std::string_view(call.name()).ends_with("_");
+    int64_t bytes = input_bytes;
+    bool view = false;
+    for (const auto& output : call.outputs()) {
+      for_tensors(output, [&](const at::Tensor& tensor) {
+        bytes += bytes_of(tensor);
+        const bool of_input = tensor.defined() && tensor.has_storage() && std::ranges::find(storages, tensor.storage().data()) != storages.end();
+        view = view || (of_input && !in_place);
+      });
+    }
+    return view ? 0 : bytes;
+  }
 };
 
 }  // namespace
@@ -124,6 +186,11 @@ struct WorkObserver {
   void add(int64_t flops) {
     const std::lock_guard lock(mutex);
     (here.backward ? count.flops.backward : count.flops.forward)[static_cast<size_t>(here.part)] += flops;
+  }
+
+  void move(int64_t bytes) {
+    const std::lock_guard lock(mutex);
+    count.moved_bytes += bytes;
   }
 
   void see(const at::RecordFunction& call);
@@ -155,18 +222,24 @@ void WorkObserver::see(const at::RecordFunction& call) {
 std::unique_ptr<at::ObserverContext> WorkObserver::begin(const at::RecordFunction& call) {
   WorkObserver* const observer = active.load();
   if (observer == nullptr) return nullptr;
-  auto before = std::make_unique<PlaceBefore>();
+  auto begun = std::make_unique<Call>();
   if (call.scope() == at::RecordScope::FUNCTION) {
     observer->see(call);
+    here.product = here.product || rules().contains(std::string_view(call.name()));
+    begun->number = ++calls;
+    begun->read_inputs(call);
     ++here.depth;
-    return before;
+    return begun;
   }
-  here = {observer->part_of_node(call.forwardThreadId(), static_cast<uint64_t>(call.seqNr())), true, 0};
-  return before;
+  here = {.part = observer->part_of_node(call.forwardThreadId(), static_cast<uint64_t>(call.seqNr())), .backward = true};
+  return begun;
 }
 
-void WorkObserver::end(const at::RecordFunction&, at::ObserverContext* context) {
-  if (context != nullptr) here = static_cast<PlaceBefore*>(context)->place;
+void WorkObserver::end(const at::RecordFunction& call, at::ObserverContext* context) {
+  if (context == nullptr) return;
+  const auto* const begun = static_cast<Call*>(context);
+  here = begun->place;
+  if (auto* const observer = active.load()) observer->move(begun->moved_bytes(call));
 }
 
 WorkCounter::WorkCounter(at::Device device) : observer_(std::make_unique<WorkObserver>(device)) {
@@ -174,6 +247,7 @@ WorkCounter::WorkCounter(at::Device device) : observer_(std::make_unique<WorkObs
   TORCH_CHECK(active.compare_exchange_strong(none, observer_.get()), "two WorkCounters at a time");
   handle_ = at::addThreadLocalCallback(at::RecordFunctionCallback(&WorkObserver::begin, &WorkObserver::end)
                                            .needsInputs(true)
+                                           .needsOutputs(true)
                                            .scopes({at::RecordScope::FUNCTION, at::RecordScope::BACKWARD_FUNCTION}));
   observer_->mark();
 }
@@ -199,6 +273,14 @@ PartScope::~PartScope() {
 
 void count_product(int64_t flops) {
   if (auto* observer = active.load(std::memory_order_relaxed)) observer->add(flops);
+}
+
+void count_moved(std::initializer_list<at::Tensor> tensors) {
+  auto* const observer = active.load(std::memory_order_relaxed);
+  if (observer == nullptr) return;
+  int64_t bytes = 0;
+  for (const at::Tensor& tensor : tensors) bytes += bytes_of(tensor);
+  observer->move(bytes);
 }
 
 at::Tensor to_host(const at::Tensor& tensor) {

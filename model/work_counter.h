@@ -2,6 +2,7 @@
 
 #include <ATen/core/Tensor.h>
 
+#include <initializer_list>
 #include <memory>
 
 #include "model/work_count.h"
@@ -45,6 +46,9 @@ class WorkCounter {
 
 /// Counts the FLOPs of a product that LibTorch does not see, for the part and the direction that this thread is in.
 void count_product(int64_t flops);
+
+/// Counts what a kernel that LibTorch does not see reads and writes; undefined tensors are none.
+void count_moved(std::initializer_list<at::Tensor> tensors);
 
 /// `tensor` in main memory. The one way in which a step reads from the device: it is counted.
 at::Tensor to_host(const at::Tensor& tensor);

@@ -78,6 +78,7 @@ std::string counters_line(const StepMetrics& m) {
     line.raw("executed", JsonLine()
                              .raw("flops", flops_line(executed->flops).str())
                              .integer("operators", executed->operators)
+                             .integer("moved_bytes", executed->moved_bytes)
                              .integer("host_syncs", executed->host_syncs)
                              .str());
   }

@@ -24,7 +24,7 @@ namespace {
 struct Options {
   std::string encoder, llm, batches, init, device = "cpu", dtype = "float32", recompute = "none";
   int64_t threads = 2;
-  bool one_dnn = true, kernels = true;
+  bool one_dnn = true, kernels = true, counters = false;
   int64_t micro_batch = 0;  ///< 0: a batch at once, as the peer does
 };
 
@@ -40,6 +40,7 @@ Options parse(int argc, char** argv) {
   app.add_option("--dtype", options.dtype, "of the frozen models")->check(CLI::IsMember({"float32", "bfloat16"}));
   app.add_flag("!--without-onednn", options.one_dnn, "products of float32 by MKL on every CPU");
   app.add_flag("!--without-kernels", options.kernels, "norms, RoPE, SwiGLU and the gate's sum by LibTorch's operators");
+  app.add_flag("--counters", options.counters, "also the last step's FLOPs, bytes moved beside products and operators; slows steps a little");
   app.add_option("--micro-batch", options.micro_batch, "samples at once; 0: the whole batch");
   app.add_option("--recompute", options.recompute)->check(CLI::IsMember({"none", "full"}));
   try {
@@ -113,7 +114,10 @@ int run(const Options& options) {
   const configs::OptimizerConfig optimizer;  // its defaults are those of the peer
   trainer::TrainStep step(grid, optimizer, {*system.encoder, *system.llm, *system.layalign, *system.trainables, system.encoder_layers});
 
+  step.count_executed(options.counters);
+
   std::vector<double> seconds, rates, losses;
+  model::WorkCount work;
   int64_t peak_bytes = 0;
   for (size_t i = 0; i < batches.size(); ++i) {
     const auto micro_batch = options.micro_batch > 0 ? options.micro_batch : static_cast<int64_t>(batches[i].size());
@@ -122,6 +126,7 @@ int run(const Options& options) {
     const double elapsed = model::seconds_since(start);
     losses.push_back(rounded(result.loss, 1e5));
     peak_bytes = result.peak_memory_bytes;
+    if (result.counters.executed) work = *result.counters.executed;
     if (i == 0) continue;  // warms up
     int64_t tokens = 0;
     for (const auto& sample : batches[i]) tokens += 2 + static_cast<int64_t>(sample.source.size() + sample.prompt.size() + sample.target.size());
@@ -129,16 +134,20 @@ int run(const Options& options) {
     rates.push_back(static_cast<double>(tokens) / elapsed);
   }
   if (grid.world_rank == 0) {
-    std::cout << nlohmann::ordered_json{{"step_s_median", rounded(median(seconds), 1e4)},
-                                        {"step_s_min", rounded(*std::min_element(seconds.begin(), seconds.end()), 1e4)},
-                                        {"tokens_per_s", rounded(median(rates), 10)},
-                                        {"peak_mib", std::llround(static_cast<double>(peak_bytes) / (1 << 20))},
-                                        {"losses", losses},
-                                        {"threads", options.threads},
-                                        {"device", options.device},
-                                        {"dtype", options.dtype}}
-                     .dump()
-              << "\n";
+    nlohmann::ordered_json line{{"step_s_median", rounded(median(seconds), 1e4)},
+                                {"step_s_min", rounded(*std::min_element(seconds.begin(), seconds.end()), 1e4)},
+                                {"tokens_per_s", rounded(median(rates), 10)},
+                                {"peak_mib", std::llround(static_cast<double>(peak_bytes) / (1 << 20))},
+                                {"losses", losses},
+                                {"threads", options.threads},
+                                {"device", options.device},
+                                {"dtype", options.dtype}};
+    if (options.counters) {
+      line.update({{"gflop", rounded(static_cast<double>(work.flops.total()) / 1e9, 10)},
+                   {"moved_mb", rounded(static_cast<double>(work.moved_bytes) / 1e6, 10)},
+                   {"operators", work.operators}});
+    }
+    std::cout << line.dump() << "\n";
   }
   process->finalize();
   return 0;

@@ -86,9 +86,9 @@ TEST(Metrics, CountersAreAnObjectBehindAll) {
       R"(, "collectives": {"tp": {"all_reduces": 10, "all_gathers": 2, "bytes": 4096}, )"
       R"("world": {"all_reduces": 1, "all_gathers": 0, "bytes": 512}})";
   EXPECT_THAT(to_json(metrics), testing::EndsWith(text + "}}"));
-  metrics.counters->executed = model::WorkCount{.flops = metrics.counters->flops, .operators = 321, .host_syncs = 1};
+  metrics.counters->executed = model::WorkCount{.flops = metrics.counters->flops, .operators = 321, .moved_bytes = 654, .host_syncs = 1};
   EXPECT_THAT(to_json(metrics), testing::EndsWith(text + R"(, "executed": {"flops": )" + flops +
-                                                  R"(, "operators": 321, "host_syncs": 1}}})"));
+                                                  R"(, "operators": 321, "moved_bytes": 654, "host_syncs": 1}}})"));
 }
 
 TEST(Metrics, NineDigitsGiveEveryFloat32Back) {

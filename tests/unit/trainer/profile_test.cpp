@@ -17,7 +17,7 @@ StepMetrics step(int64_t number, int64_t llm_flops) {
   metrics.counters.emplace();
   metrics.counters->tp = {20, 1, 2'000'000};
   metrics.counters->flops.forward[static_cast<size_t>(model::Part::kLlm)] = llm_flops;
-  metrics.counters->executed = model::WorkCount{.flops = metrics.counters->flops, .operators = 500, .host_syncs = 1};
+  metrics.counters->executed = model::WorkCount{.flops = metrics.counters->flops, .operators = 500, .moved_bytes = 2'500'000, .host_syncs = 1};
   return metrics;
 }
 
@@ -32,7 +32,7 @@ TEST(Profile, TellsMeansOfTheSteps) {
   EXPECT_THAT(lines, Contains(testing::MatchesRegex("  backward +0.4000 s +40.0 %")));
   EXPECT_THAT(lines, Contains(testing::MatchesRegex("  llm_forward +3.0000 +3.0000")));
   EXPECT_THAT(lines, Contains(HasSubstr("tp: 20.0 all-reduces, 1.0 all-gathers, 2.000 MB")));
-  EXPECT_THAT(lines, Contains(HasSubstr("500, host waits 1.0")));
+  EXPECT_THAT(lines, Contains(HasSubstr("500, which move 0.003 GB beside products, host waits 1.0")));
   EXPECT_TRUE(profile.take_lines().empty());
 }
 
