@@ -1,16 +1,16 @@
 #!/usr/bin/env bash
 # Packs the programs of build/ for a machine that has the same torch wheel but none of the distribution's packages:
-#   ./launch/bundle.sh OUT.tar
-# The tar file holds layalign/: bin/ (programs, layalign-env), lib/ (every shared library they need that is not torch's,
+#   ./launch/bundle.sh OUT.tar.gz
+# The archive (OUT.tar, or compressed as its name ends: .gz, .xz, .zst) holds layalign/: bin/ (programs, layalign-env), lib/ (every shared library they need that is not torch's,
 # CUDA's or libc's; the CUDA plug-in) and mpi/ (mpirun with its plug-ins, for shared memory and TCP). launch/README.md.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 fail() { printf 'bundle: %s\n' "$@" >&2; exit 1; }
 
-[[ $# -eq 1 && $1 != -* ]] || { echo "Usage: ./launch/bundle.sh OUT.tar" >&2; exit 2; }
+[[ $# -eq 1 && $1 != -* ]] || { echo "Usage: ./launch/bundle.sh OUT.tar.gz" >&2; exit 2; }
 out=$1
-for tool in patchelf ompi_info objdump; do
+for tool in patchelf ompi_info objdump strip; do
   command -v "$tool" >/dev/null || fail "$tool is missing: sudo apt-get install -y --no-install-recommends patchelf openmpi-bin binutils"
 done
 shopt -s nullglob
@@ -79,6 +79,7 @@ settings=$(mpi_folder sysconfdir)/openmpi-mca-params.conf
 if [[ -e $settings ]]; then cp -L "$settings" "$bundle/mpi/etc/"; fi
 
 chmod -R u+w "$bundle"
+strip --strip-unneeded "$bundle"/bin/*
 # shellcheck disable=SC2016  # the dynamic loader expands it
 origin='$ORIGIN'
 for file in "$bundle"/bin/*; do patchelf --set-rpath "$origin/../lib" "$file"; done
@@ -124,6 +125,6 @@ EOF
 chmod +x "$bundle/bin/layalign-env"
 
 newest() { objdump -T "$bundle"/bin/layalign-[!e]* "$bundle"/lib/* 2>/dev/null | grep -oE "\b$1_[0-9.]+" | sort -uV | tail -n 1; }
-tar --owner=0 --group=0 --sort=name -C "$stage" -cf "$out" layalign
+tar --owner=0 --group=0 --sort=name -C "$stage" --auto-compress -cf "$out" layalign
 printf 'bundle: %s, %s; the other machine needs torch %s, %s and %s\n' "$out" "$(du -h "$out" | cut -f 1)" \
   "$(cat "$bundle/TORCH_VERSION")" "$(newest GLIBC)" "$(newest GLIBCXX)"
