@@ -21,7 +21,7 @@ void free_counted(void* data) {
   c10::free_cpu(data);
 }
 
-/// LibTorch's own allocation on a CPU, counted. The size of a block is asked of the C library again when it is freed.
+/// LibTorch's own allocation on a CPU, counted. The size of a block is asked of malloc's library again when it is freed.
 class CountingAllocator : public c10::Allocator {
  public:
   c10::DataPtr allocate(size_t bytes) override {

@@ -49,7 +49,7 @@ struct Run {
   int64_t samples, q_begin, q_length, k_begin, k_length;
 };
 
-/// `together`: samples may share a call.
+/// `together`: samples may share a call. In bfloat16 they do not: the kernel rounds otherwise when there are more of them.
 std::vector<Run> runs_of(const Work& work, bool together) {
   std::vector<Run> runs;
   for (int64_t i = 0; i < work.queries.count(); ++i) {
@@ -72,7 +72,7 @@ at::Tensor by_operator(const at::Tensor& q, const at::Tensor& k, const at::Tenso
                        const std::optional<at::Tensor>& bias) {
   const auto keys = repeated(k, group_of(q, k)), values = repeated(v, group_of(q, k));
   std::vector<at::Tensor> outputs;
-  for (const Run& run : runs_of(work, /*together=*/true)) {
+  for (const Run& run : runs_of(work, /*together=*/!q.device().is_cpu() || q.scalar_type() == at::kFloat)) {
     std::optional<at::Tensor> mask;
     if (bias) mask = bias->narrow(1, 0, run.q_length).narrow(2, 0, run.k_length).unsqueeze(0);
     const auto of_k = [&](const at::Tensor& x) { return batched(x, run.k_begin, run.samples, run.k_length); };
@@ -87,7 +87,7 @@ at::Tensor by_operator(const at::Tensor& q, const at::Tensor& k, const at::Tenso
 class CpuAttention {
  public:
   CpuAttention(const at::Tensor& q, const at::Tensor& k, const Work& work)
-      : work_(work), kv_heads_(k.size(1)), group_(group_of(q, k)), runs_(runs_of(work, /*together=*/group_ == 1)) {}
+      : work_(work), kv_heads_(k.size(1)), group_(group_of(q, k)), runs_(runs_of(work, /*together=*/group_ == 1 && q.scalar_type() == at::kFloat)) {}
 
   Attended forward(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v) const {
     Attended attended{at::empty(q.sizes(), q.options()), {}};
@@ -139,7 +139,7 @@ class CpuAttention {
   std::vector<Run> runs_;
 };
 
-/// Flash attention for GPUs over all samples at once: bfloat16, head sizes that are multiples of 8 up to 256.
+/// Flash attention for GPUs (Ampere or newer) over all samples at once: bfloat16, head sizes that are multiples of 8 up to 256.
 struct FlashAttention {
   static Attended forward(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v, const Work& work) {
     const auto [out, sums, random_state, unused, mask] = at::_flash_attention_forward(
@@ -180,7 +180,7 @@ struct EfficientAttention {
   }
 };
 
-/// `keep`: what only backward needs is wanted too. Products inside the kernels of GPUs are not seen by LibTorch's observers.
+/// `keep`: what only backward needs is wanted too. How large the products of GPUs' kernels are, LibTorch's observers do not see.
 Attended attend(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v, const Work& work, bool keep) {
   if (q.device().is_cpu()) return CpuAttention(q, k, work).forward(q, k, v);
   count_product(work.flops(q));
@@ -225,6 +225,19 @@ struct PackedAttention : torch::autograd::Function<PackedAttention> {
   }
 };
 
+/// Kernels write rows run by run: what no sample covers would stay as it was in memory.
+void check(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v, const Work& work) {
+  TORCH_CHECK(q.dim() == 3 && k.sizes() == v.sizes() && q.size(2) == k.size(2) && k.size(1) > 0 && q.size(1) % k.size(1) == 0,
+              "attention of queries ", q.sizes(), " to keys ", k.sizes(), " and values ", v.sizes());
+  TORCH_CHECK(work.queries.count() == work.keys.count() && work.queries.tokens() == q.size(0) && work.keys.tokens() == k.size(0),
+              "attention of ", work.queries.count(), " samples of ", work.queries.tokens(), " tokens to ", work.keys.count(), " of ",
+              work.keys.tokens(), ", queries ", q.sizes(), ", keys ", k.sizes());
+  for (int64_t i = 0; i < work.queries.count(); ++i) {
+    TORCH_CHECK(work.queries.length(i) > 0 && work.keys.length(i) > 0, "attention of a sample without tokens");
+    TORCH_CHECK(!work.causal || work.queries.length(i) == work.keys.length(i), "causal attention to another number of tokens");
+  }
+}
+
 /// Whether one of the kernels above does it.
 bool has_kernel(const at::Tensor& q) {
   if (q.device().is_cpu()) return true;
@@ -237,6 +250,7 @@ bool has_kernel(const at::Tensor& q) {
 at::Tensor packed_attention(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v, const PackedSequences& queries,
                             const PackedSequences& keys, bool causal, double scale, const std::optional<at::Tensor>& bias) {
   const Work work{queries, keys, causal, scale};
+  check(q, k, v, work);
   if (bias || !has_kernel(q)) return by_operator(q, k, v, work, bias);
   if (!at::GradMode::is_enabled()) return attend(q, k, v, work, /*keep=*/false).out.flatten(1);
   return PackedAttention::apply(q, k, v, work);

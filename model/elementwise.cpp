@@ -16,7 +16,7 @@ using torch::autograd::variable_list;
 
 std::atomic<bool> kernels_are_used{true};
 
-const ElementwiseKernels& fastest_kernels() {
+const ElementwiseKernels& fastest_elementwise_kernels() {
 #ifdef __x86_64__
   if (has_avx2()) return avx2::kElementwiseKernels;
 #endif
@@ -36,6 +36,8 @@ Norm norm_by_operators(const at::Tensor& x, const at::Tensor& added, const at::T
 }
 
 Norm norm(const at::Tensor& x, const at::Tensor& added, const at::Tensor& weight, double eps) {
+  TORCH_CHECK(weight.dim() == 1 && weight.size(0) == x.size(-1), "a norm of ", weight.sizes(), " for rows of ", x.sizes());
+  TORCH_CHECK(!added.defined() || added.sizes() == x.sizes(), "a sum of ", x.sizes(), " and ", added.sizes());
   const auto* const kernels = elementwise_kernels(x);
   if (kernels == nullptr) return norm_by_operators(x, added, weight, eps);
   const auto rows = x.contiguous(), added_rows = added.defined() ? added.contiguous() : added;
@@ -97,6 +99,7 @@ struct NormFunction : torch::autograd::Function<NormFunction> {
 };
 
 at::Tensor swiglu_rows(const at::Tensor& gate_up) {
+  TORCH_CHECK(gate_up.dim() == 2 && gate_up.size(1) % 2 == 0, "gate and up of ", gate_up.sizes());
   const auto* const kernels = elementwise_kernels(gate_up);
   if (kernels == nullptr) {
     const auto halves = gate_up.chunk(2, -1);
@@ -135,6 +138,8 @@ struct SwigluFunction : torch::autograd::Function<SwigluFunction> {
 };
 
 at::Tensor gated_sum_rows(const at::Tensor& x, const at::Tensor& scaled, const at::Tensor& gate) {
+  TORCH_CHECK(x.dim() == 2 && scaled.sizes() == x.sizes() && gate.numel() == 1, "a gate of ", gate.sizes(), " between ", x.sizes(), " and ",
+              scaled.sizes());
   const auto* const kernels = elementwise_kernels(x);
   if (kernels == nullptr) return x + gate.to(x.scalar_type()) * scaled;
   const auto x_rows = x.contiguous(), scaled_rows = scaled.contiguous();
@@ -196,7 +201,7 @@ void use_elementwise_kernels(bool use) { kernels_are_used = use; }
 
 const ElementwiseKernels* elementwise_kernels(const at::Tensor& x) {
   const bool ours = x.device().is_cpu() && x.scalar_type() == at::kFloat && kernels_are_used.load(std::memory_order_relaxed);
-  return ours ? &fastest_kernels() : nullptr;
+  return ours ? &fastest_elementwise_kernels() : nullptr;
 }
 
 }  // namespace layalign::model

@@ -10,8 +10,9 @@
 namespace layalign::model {
 
 // What a layer does beside its products. Backward is written by hand and keeps only what it needs: inputs that are there anyway, and a
-// number a row. On a CPU in float32 each is one pass over its rows by a kernel of our own; elsewhere, and without
-// `use_elementwise_kernels`, they are LibTorch's operators. Rows are those of the last dimension; weights are frozen. No collective.
+// number a row; it has no gradient of its own. On a CPU in float32 kernels of our own read each row from memory once; elsewhere, and
+// without `use_elementwise_kernels`, they are LibTorch's operators. Rows are those of the last dimension; weights are frozen. No
+// collective. Errors: TORCH_CHECK, of shapes that do not fit.
 
 /// y = x / sqrt(mean(x^2) + eps) * weight; computed in float32, rounded to x's type before the weight as transformers does. The
 /// norm of Llama, Mistral, Qwen2 and T5. x [.., D], weight [D] -> [.., D].

@@ -4,7 +4,8 @@
 
 namespace layalign::model {
 
-// Each kernel does rows [begin, end) of contiguous float32 rows and passes over them once. A row gives the same bits among any others.
+// Each kernel does rows [begin, end) of contiguous float32 rows, and reads each from memory once: what it needs again is in the nearest
+// cache. A row gives the same bits among any others.
 
 /// sum = x + added (where `added` is given), inverse = 1 / sqrt(mean(sum^2) + eps), y = sum * inverse * weight.
 struct NormRows {

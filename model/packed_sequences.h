@@ -16,6 +16,7 @@ class PackedSequences {
   int64_t count() const { return static_cast<int64_t>(offsets_.size()) - 1; }  ///< B
   int64_t begin(int64_t sample) const { return offsets_[sample]; }
   int64_t length(int64_t sample) const { return offsets_[sample + 1] - offsets_[sample]; }
+  int64_t tokens() const { return offsets_.back(); }  ///< of all samples
   int64_t longest() const { return longest_; }
   /// The offsets as the kernels of GPUs read them, int32 [B+1] on the device; undefined on a CPU.
   const at::Tensor& on_device() const { return on_device_; }

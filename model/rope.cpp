@@ -96,6 +96,8 @@ namespace {
 
 /// Rotates x [T, heads, head_dim] into `to` of the same shape, which may be x; heads of a token lie together. `inverse` turns back.
 void rotate(const at::Tensor& x, const at::Tensor& to, const RopeTable& table, bool inverse) {
+  TORCH_CHECK(table.cos_TH.size(0) == x.size(0) && table.cos_TH.size(1) == x.size(2), "a rotation of ", table.cos_TH.sizes(), " for heads of ",
+              x.sizes());
   const auto* const kernels = elementwise_kernels(x);
   if (kernels == nullptr) {
     const auto halves = x.chunk(2, -1);
@@ -158,6 +160,7 @@ struct HeadsFunction : torch::autograd::Function<HeadsFunction> {
     context->saved_data["heads"] = heads;
     context->saved_data["kv_heads"] = kv_heads;
     const auto parts = rotate_in_place(qkv.detach(), heads, kv_heads, {cos_TH, sin_TH});
+    qkv.unsafeGetTensorImpl()->bump_version();  // an operator that kept it after all is found by autograd
     return {without_base(parts.q), without_base(parts.k), without_base(parts.v)};
   }
   static variable_list backward(AutogradContext* context, const variable_list& grads) {

@@ -44,7 +44,7 @@ struct WorkCount {
   Flops flops;
   int64_t operators = 0;  ///< of LibTorch, that our code or a node of backward called; not those within others
   /// Read and written by all that is no product: norms, sums, copies, softmax, the optimiser. By the sizes of what an operator or a
-  /// kernel of our own is called with and gives.
+  /// kernel of our own is called with and gives; of a table, as much as is looked up.
   int64_t moved_bytes = 0;
   int64_t host_syncs =
       0;  ///< times that the host waits for the device; on a CPU our own reads, which would wait on a GPU

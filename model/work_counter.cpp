@@ -26,7 +26,8 @@ struct Place {
 /// Where this thread is.
 thread_local Place here;
 thread_local bool silent = false;  // the synchronisation of this copy is counted already
-thread_local int64_t calls = 0;    // operators that were begun
+thread_local int64_t products = 0;      // that this thread has begun
+thread_local int64_t moved_so_far = 0;  // bytes that this thread has moved
 
 /// A part from the autograd node with this number on, until the next one.
 using Timeline = std::vector<std::pair<uint64_t, Part>>;
@@ -86,6 +87,14 @@ const std::unordered_map<std::string_view, Rule>& rules() {
   return rules;
 }
 
+/// Products, with those of GPUs whose FLOPs their caller counts: the samples' lengths lie on the device.
+bool is_product(std::string_view name) {
+  static const std::unordered_set<std::string_view> varlen = {
+      "aten::_flash_attention_forward", "aten::_flash_attention_backward", "aten::_efficient_attention_forward",
+      "aten::_efficient_attention_backward"};
+  return rules().contains(name) || varlen.contains(name);
+}
+
 /// Whether the host waits for the device in this call.
 bool is_sync(const at::RecordFunction& call, at::Device device) {
   const std::string_view name = call.name();
@@ -115,8 +124,7 @@ void for_tensors(const c10::IValue& value, const Each& each) {
   }
 }
 
-/// What LibTorch calls in the course of an operator ("detach", "autograd::engine..."), memory that is only taken, and operators that end
-/// in _ and change no values.
+/// Operators that end in _ and change no values, and what LibTorch calls in the course of others ("detach", "autograd::engine...").
 bool moves_nothing(std::string_view name) {
   static const std::unordered_set<std::string_view> names = {"aten::set_",       "aten::detach_",  "aten::resize_",    "aten::unsqueeze_",
                                                              "aten::squeeze_",   "aten::t_",       "aten::transpose_", "aten::as_strided_",
@@ -127,11 +135,19 @@ bool moves_nothing(std::string_view name) {
 /// Operators that write their first argument without reading it.
 bool overwrites(std::string_view name) { return name == "aten::copy_" || name == "aten::fill_" || name == "aten::zero_"; }
 
+/// Operators that read of their table, the argument at this place, as much as they give.
+std::optional<size_t> table_of(std::string_view name) {
+  if (name == "aten::index_select" || name == "aten::embedding" || name == "aten::gather" || name == "aten::index") return 0;
+  return std::nullopt;
+}
+
 /// A call of an operator or of an autograd node, while it runs.
 struct Call : at::ObserverContext {
   Place place = here;  // where the thread was before
-  int64_t number = 0;
-  bool moves = false;                 // it may read and write
+  bool moves = false;  // it may read and write
+  bool in_place = false;
+  bool table = false;
+  int64_t moved_before = moved_so_far, products_before = products;
   int64_t input_bytes = 0;
   std::vector<const void*> storages;  // of its inputs
 
@@ -139,30 +155,45 @@ struct Call : at::ObserverContext {
     const std::string_view name = call.name();
     moves = !here.product && !moves_nothing(name);
     if (!moves) return;
+    const bool fused_update = name.starts_with("aten::_fused_") && name.ends_with("_");
+    const bool into_out = std::string_view(call.overload_name()).ends_with("out");  // the last argument, which is written
+    in_place = name.ends_with("_") || into_out;
+    const auto table_place = table_of(name);
+    table = table_place.has_value();
     for (size_t i = 0; i < call.inputs().size(); ++i) {
       for_tensors(call.inputs()[i], [&](const at::Tensor& tensor) {
         if (!tensor.defined() || !tensor.has_storage()) return;
         storages.push_back(tensor.storage().data());
-        if (i > 0 || !overwrites(name)) input_bytes += bytes_of(tensor);
+        const bool is_read = table_place != i && !(i == 0 && overwrites(name));
+        if (is_read) input_bytes += bytes_of(tensor);
+        // An optimiser of LibTorch gives nothing back: it changes all its lists but the second one, the gradients.
+        if (fused_update && i != 1 && call.inputs()[i].isTensorList()) input_bytes += bytes_of(tensor);
       });
     }
+    gives_nothing_more = fused_update || into_out;
   }
 
-  /// At its end: what it read and wrote, if it called no other operator and gave no mere view.
+  /// At its end: what it read and wrote itself, beside what operators that it called have counted. Nothing for a view, for an operator
+  /// that is made of products, and for one that gives no tensor.
   int64_t moved_bytes(const at::RecordFunction& call) const {
-    if (!moves || calls != number) return 0;
-    const bool in_place = std::string_view(call.name()).ends_with("_");
-    int64_t bytes = input_bytes;
-    bool view = false;
+    if (!moves || products != products_before) return 0;
+    int64_t output_bytes = 0;
+    bool gives = gives_nothing_more, view = false;
     for (const auto& output : call.outputs()) {
       for_tensors(output, [&](const at::Tensor& tensor) {
-        bytes += bytes_of(tensor);
-        const bool of_input = tensor.defined() && tensor.has_storage() && std::ranges::find(storages, tensor.storage().data()) != storages.end();
-        view = view || (of_input && !in_place);
+        if (!tensor.defined() || !tensor.has_storage()) return;
+        gives = true;
+        output_bytes += bytes_of(tensor);
+        view = view || (!in_place && std::ranges::find(storages, tensor.storage().data()) != storages.end());
       });
     }
-    return view ? 0 : bytes;
+    if (!gives || view) return 0;
+    const int64_t own = input_bytes + (gives_nothing_more ? 0 : output_bytes) + (table ? output_bytes : 0);
+    return std::max<int64_t>(0, own - (moved_so_far - moved_before));
   }
+
+ private:
+  bool gives_nothing_more = false;  // what it writes is among its inputs
 };
 
 }  // namespace
@@ -189,6 +220,7 @@ struct WorkObserver {
   }
 
   void move(int64_t bytes) {
+    moved_so_far += bytes;
     const std::lock_guard lock(mutex);
     count.moved_bytes += bytes;
   }
@@ -225,8 +257,10 @@ std::unique_ptr<at::ObserverContext> WorkObserver::begin(const at::RecordFunctio
   auto begun = std::make_unique<Call>();
   if (call.scope() == at::RecordScope::FUNCTION) {
     observer->see(call);
-    here.product = here.product || rules().contains(std::string_view(call.name()));
-    begun->number = ++calls;
+    if (is_product(call.name())) {
+      here.product = true;
+      ++products;
+    }
     begun->read_inputs(call);
     ++here.depth;
     return begun;

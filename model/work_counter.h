@@ -26,8 +26,8 @@ class PartScope {
 
 /// Counts what this thread, and backward on its behalf, executes in LibTorch while it lives, through LibTorch's
 /// observers (at::RecordFunction), and the products of our own kernels. One at a time in a process, since those
-/// observers carry no data. Not seen: products inside a kernel that LibTorch does not name (a kernel of our own, varlen
-/// flash attention called by itself); who calls one counts it by `count_product`. Threads: destroyed by the one that
+/// observers carry no data. Not seen: products inside a kernel that LibTorch does not name, and how large those of attention
+/// over samples of many lengths are, which lie on the device; who calls one counts it by `count_product`. Threads: destroyed by the one that
 /// made it.
 class WorkCounter {
  public:

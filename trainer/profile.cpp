@@ -75,7 +75,7 @@ std::vector<std::string> Profile::take_lines() {
       return step.counters->executed ? (*step.counters->executed).*member : 0;
     });
   };
-  lines.push_back(format("  operators      %.0f, which move %.3f GB beside products, host waits %.1f",
+  lines.push_back(format("  operators      %.0f, moved beside products %.3f GB, host waits %.1f",
                          executed(&model::WorkCount::operators), executed(&model::WorkCount::moved_bytes) / 1e9,
                          executed(&model::WorkCount::host_syncs)));
   lines.push_back(format("  tokens         labels %.1f %%, padding %.1f %%, fullest rank %.3f of the mean",

@@ -5,7 +5,8 @@
 
 Steps of step_benchmark in float32 on the CPU with the medium models of compare.py (their LLM with other numbers of layers too, random
 weights), 8 samples of 48 source, 78 prompt and 38 target tokens unless the curve says otherwise. Prints a JSON line a point, for each
-curve the least-squares line through its points with the share of the variance that it explains, and draws both. Run it on an idle machine.
+curve the least-squares line through its points with the share of the variance that it explains; --plot draws both. Ranks are printed
+only. Run it on an idle machine.
 Needs torch, transformers and matplotlib (tests/requirements.txt).
 """
 import argparse, json, os, pathlib, random, statistics, subprocess, sys
@@ -20,6 +21,7 @@ def make_models(work):
     import torch
     import transformers as tf
 
+    tf.utils.logging.disable_progress_bar()
     if not (work / "llm").is_dir():
         subprocess.run([sys.executable, HERE / "peer_bench.py", "--make-models", work], check=True, stdout=subprocess.DEVNULL)
     for layers in CURVES["layers"]:

@@ -62,6 +62,14 @@ void expect_equal_to_formula(const Tensors& inputs, const Operation& operation, 
   for (size_t i = 0; i < gradients.size(); ++i) {
     expect_close(gradients[i], exact_gradients[i], "gradient " + std::to_string(i), kTolerance);
   }
+  // An input alone has the same gradient when the others are frozen, and nothing is asked for where all are.
+  for (size_t i = 0; i < inputs.size(); ++i) {
+    auto frozen = leaves(inputs, at::kFloat);
+    for (size_t other = 0; other < frozen.size(); ++other) frozen[other].set_requires_grad(other == i);
+    EXPECT_TRUE(torch::autograd::grad(operation(frozen), {frozen[i]}, directions)[0].equal(gradients[i])) << "input " << i << " alone";
+    frozen[i].set_requires_grad(false);
+    for (const auto& output : operation(frozen)) EXPECT_FALSE(output.requires_grad());
+  }
   // Without a gradient the same bits come out: recomputation relies on it.
   at::NoGradGuard no_grad;
   const auto again = operation(single);
@@ -115,6 +123,14 @@ TEST_P(Elementwise, Swiglu) {
                               return Tensors{halves[0] * halves[0].sigmoid() * halves[1]};
                             });
   }
+}
+
+TEST_P(Elementwise, GradientOfSwigluFarFromZero) {
+  const auto gate = at::tensor({-1e30, -200.0, -87.0, 0.0, 87.0, 200.0, 1e30}).to(at::kFloat);
+  const auto gate_up = at::cat({gate, at::ones_like(gate)}).unsqueeze(0).set_requires_grad(true);
+  const auto gradient = torch::autograd::grad({swiglu(gate_up)}, {gate_up}, {at::ones({1, 7})})[0][0];
+  expect_close(gradient.slice(0, 0, 7), at::tensor({0.0, 0.0, 0.0, 0.5, 1.0, 1.0, 1.0}), "of the gate", 1e-6);
+  expect_close(gradient.slice(0, 7) / gate.clamp_min(1), gate.clamp_min(0) / gate.clamp_min(1), "of up", 1e-6);
 }
 
 TEST_P(Elementwise, SwigluFarFromZero) {
@@ -179,6 +195,25 @@ TEST_P(Elementwise, RotatedHeads) {
   }
 }
 
+TEST_P(Elementwise, RotatedHeadsAreNoViewsAndTheirProductsOperatorMustNotKeepIt) {
+  const auto table = table_of(5, 16);
+  const auto x = at::randn({5, 3 * 16}).set_requires_grad(true);
+  const auto heads = rotated_heads(x * 1, 1, 1, table);
+  for (const auto& part : {heads.q, heads.k, heads.v}) EXPECT_FALSE(part.is_view());
+  const auto kept = rotated_heads(x.exp(), 1, 1, table);  // the gradient of exp is its output
+  EXPECT_THROW(torch::autograd::grad({kept.q.sum()}, {x}), c10::Error);
+}
+
+TEST_P(Elementwise, ShapesThatDoNotFitAreRefused) {
+  const auto x = at::randn({4, 8});
+  EXPECT_THROW(rms_norm(x, at::ones(4), 1e-6), c10::Error);
+  EXPECT_THROW(add_rms_norm(x, at::randn({1, 8}), at::ones(8), 1e-6), c10::Error);
+  EXPECT_THROW(swiglu(at::randn({4, 7})), c10::Error);
+  EXPECT_THROW(gated_sum(x, at::randn({1, 8}), at::full({}, 0.5)), c10::Error);
+  EXPECT_THROW(apply_rope(at::randn({4, 2, 8}), table_of(3, 8)), c10::Error);
+  EXPECT_THROW(apply_rope(at::randn({4, 2, 8}), table_of(4, 16)), c10::Error);
+}
+
 TEST_P(Elementwise, ARowDoesNotDependOnItsNeighbours) {
   const auto x = at::randn({41, 2 * 77}), weight = at::randn(2 * 77);
   for (const int64_t row : {0, 7, 40}) {
@@ -186,6 +221,14 @@ TEST_P(Elementwise, ARowDoesNotDependOnItsNeighbours) {
     EXPECT_TRUE(rms_norm(x, weight, 1e-6)[row].equal(rms_norm(alone, weight, 1e-6)[0]));
     EXPECT_TRUE(swiglu(x)[row].equal(swiglu(alone)[0]));
     EXPECT_TRUE(gated_sum(x, x, at::full({}, 0.7))[row].equal(gated_sum(alone, alone, at::full({}, 0.7))[0]));
+    for (const auto& operation : std::vector<std::function<at::Tensor(const at::Tensor&)>>{
+             [](const at::Tensor& in) { return swiglu(in); }, [&](const at::Tensor& in) { return rms_norm(in, weight, 1e-6); }}) {
+      const auto gradient = [&](const at::Tensor& of) {
+        const auto in = of.clone().set_requires_grad(true);
+        return torch::autograd::grad({operation(in).sum()}, {in})[0];
+      };
+      EXPECT_TRUE(gradient(x)[row].equal(gradient(alone)[0]));
+    }
   }
 }
 
@@ -244,12 +287,45 @@ TEST_P(PackedAttentionOf, EqualsItsFormula) {
       }
       return Tensors{at::cat(outputs)};
     };
-    expect_equal_to_formula(inputs,
-                            [&](const Tensors& in) {
-                              return Tensors{packed_attention(in[0], in[1], in[2], queries, keys, param.causal, scale)};
-                            },
-                            formula);
+    const auto operation = [&](const Tensors& in) {
+      return Tensors{packed_attention(in[0], in[1], in[2], queries, keys, param.causal, scale)};
+    };
+    expect_equal_to_formula(inputs, operation, formula);
+    // An output's gradient whose rows do not lie together.
+    expect_equal_to_formula(inputs, [&](const Tensors& in) { return Tensors{operation(in)[0].t()}; },
+                            [&](const Tensors& in) { return Tensors{formula(in)[0].t()}; });
+    // Queries, keys and values of a layer are views of one row.
+    if (param.q != param.k) continue;
+    const auto parts = [&](const Tensors& in) {
+      return Tensors{in[0].narrow(1, 0, heads), in[0].narrow(1, heads, kv_heads), in[0].narrow(1, heads + kv_heads, kv_heads)};
+    };
+    expect_equal_to_formula({at::randn({q_offsets.back(), heads + 2 * kv_heads, head_dim})},
+                            [&](const Tensors& in) { return operation(parts(in)); },
+                            [&](const Tensors& in) { return formula(parts(in)); });
   }
+}
+
+TEST(PackedAttention, OfBfloat16DoesNotDependOnNeighbours) {
+  at::manual_seed(6);
+  const auto random = [](int64_t heads) { return at::randn({12, heads, 16}).to(at::kBFloat16); };
+  for (const int64_t kv_heads : {4, 2}) {
+    const auto q = random(4), k = random(kv_heads), v = random(kv_heads);
+    const PackedSequences all({0, 4, 8, 12}, at::kCPU), one({0, 4}, at::kCPU);
+    const auto together = packed_attention(q, k, v, all, all, /*causal=*/true, 0.25);
+    const auto part = [](const at::Tensor& x) { return x.narrow(0, 4, 4); };
+    EXPECT_TRUE(part(together).equal(packed_attention(part(q), part(k), part(v), one, one, /*causal=*/true, 0.25)));
+  }
+}
+
+TEST(PackedAttention, RefusesWhatNoSampleCovers) {
+  const auto q = at::randn({5, 2, 8}), k = at::randn({4, 2, 8});
+  const PackedSequences five({0, 2, 5}, at::kCPU), four({0, 2, 4}, at::kCPU), empty({0, 0, 4}, at::kCPU), one({0, 4}, at::kCPU);
+  EXPECT_NO_THROW(packed_attention(q, k, k, five, four, /*causal=*/false, 1.0));
+  EXPECT_THROW(packed_attention(q, k, k, four, four, /*causal=*/false, 1.0), c10::Error);
+  EXPECT_THROW(packed_attention(q, k, k, five, one, /*causal=*/false, 1.0), c10::Error);
+  EXPECT_THROW(packed_attention(q, k, k, five, empty, /*causal=*/false, 1.0), c10::Error);
+  EXPECT_THROW(packed_attention(q, k, k, five, four, /*causal=*/true, 1.0), c10::Error);
+  EXPECT_THROW(packed_attention(q, at::randn({4, 3, 8}), at::randn({4, 3, 8}), five, four, /*causal=*/false, 1.0), c10::Error);
 }
 
 INSTANTIATE_TEST_SUITE_P(Lengths, PackedAttentionOf,

@@ -29,6 +29,32 @@ TEST(MovedBytes, AreThoseOfArgumentsAndResults) {
   EXPECT_EQ(moved([&] { x.t().contiguous(); }), 2 * 4000);
 }
 
+TEST(MovedBytes, AreThoseOfOperatorsThatCallOthersToo) {
+  const auto x = at::randn({10, 100});
+  EXPECT_EQ(moved([&] { x.sum(1); }), 4000 + 40);
+  EXPECT_EQ(moved([&] { x.mean(-1, true); }), 4000 + 40 + 2 * 40 + 8) << "a sum, divided in place by a number of 8 bytes";
+  EXPECT_EQ(moved([&] { x.square(); }), 2 * 4000);
+  EXPECT_EQ(moved([&] { at::linalg_vector_norm(x); }), 4000 + 4);
+  EXPECT_EQ(moved([&] { x.softmax(1); }), 2 * 4000);
+  const auto weight = at::ones(100);
+  EXPECT_EQ(moved([&] { at::layer_norm(x, {100}, weight, weight); }), 2 * 4000 + 2 * 400 + 2 * 40) << "a mean and a deviation a row too";
+  auto out = at::empty({10, 100});
+  EXPECT_EQ(moved([&] { at::add_out(out, x, x); }), 3 * 4000);
+}
+
+TEST(MovedBytes, OfATableAreThoseLookedUp) {
+  const auto table = at::randn({1000, 100}), ids = at::arange(10);
+  EXPECT_EQ(moved([&] { table.index_select(0, ids); }), 2 * 4000 + 80);
+  EXPECT_EQ(moved([&] { at::embedding(table, ids); }), 2 * 4000 + 80);
+}
+
+TEST(MovedBytes, OfTheOptimiserAreGradientsAndTwiceWhatItChanges) {
+  const std::vector<at::Tensor> one = {at::randn({1000})}, gradient = {at::randn({1000})}, moment = {at::zeros({1000})},
+                                second = {at::zeros({1000})}, step = {at::zeros({})};
+  const auto update = [&] { at::_fused_adamw_(one, gradient, moment, second, {}, step, 1e-3, 0.9, 0.999, 0.0, 1e-8, false, false); };
+  EXPECT_EQ(moved(update), 7 * 4000 + 2 * 4);
+}
+
 TEST(MovedBytes, OfViewsProductsAndMemoryAreNone) {
   const auto x = at::randn({10, 100}), y = at::randn({100, 10});
   EXPECT_EQ(moved([&] { x.t().narrow(0, 2, 3).unsqueeze(0); }), 0);

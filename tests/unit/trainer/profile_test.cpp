@@ -32,7 +32,7 @@ TEST(Profile, TellsMeansOfTheSteps) {
   EXPECT_THAT(lines, Contains(testing::MatchesRegex("  backward +0.4000 s +40.0 %")));
   EXPECT_THAT(lines, Contains(testing::MatchesRegex("  llm_forward +3.0000 +3.0000")));
   EXPECT_THAT(lines, Contains(HasSubstr("tp: 20.0 all-reduces, 1.0 all-gathers, 2.000 MB")));
-  EXPECT_THAT(lines, Contains(HasSubstr("500, which move 0.003 GB beside products, host waits 1.0")));
+  EXPECT_THAT(lines, Contains(HasSubstr("500, moved beside products 0.003 GB, host waits 1.0")));
   EXPECT_TRUE(profile.take_lines().empty());
 }
 
