@@ -75,12 +75,13 @@ mkdir -p "$work/bin"
 ln -s "$root/launch" "$work/launch"
 for program in "$build"/layalign-*; do [[ -x $program && -f $program ]] && ln -s "$program" "$work/bin/"; done
 for i in $(seq 10 24); do printf '{"source": [5, %d, 9, 1], "prompt": [7, 8], "target": [%d, 30, 2]}\n' "$i" "$i"; done >"$work/corpus.jsonl"
+# Long enough for the time limit's signal, 40 s on an idle machine: Slurm looks at limits every 30 s only.
 models=$root/tests/data/golden/models
 cat >"$work/run.yaml" <<YAML
 model: {encoder: $models/mt5, llm: $models/llama}
 parallel: {device: cpu, threads: 1, tensor: 2}
 stages:
-  - {name: only, corpus: {format: token_ids, path: corpus.jsonl}, prompt: true, epochs: 1500, global_batch: 4, lr: 1.0e-3, dev_size: 3, eval_every: 250}
+  - {name: only, corpus: {format: token_ids, path: corpus.jsonl}, prompt: true, epochs: 6000, global_batch: 4, lr: 1.0e-3, dev_size: 3, eval_every: 1000}
 checkpoint: {every: 100000}
 YAML
 small=(--chdir="$work" --nodes=1 --ntasks-per-node=2 --gpus-per-node=0 --cpus-per-task=1 --time=10)
