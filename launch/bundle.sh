@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # Packs the programs of build/ for a machine that has the same torch wheel but none of the distribution's packages:
 #   ./launch/bundle.sh OUT.tar.gz
-# The archive (OUT.tar, or compressed as its name ends: .gz, .xz, .zst) holds layalign/: bin/ (programs, layalign-env), lib/ (every shared library they need that is not torch's,
-# CUDA's or libc's; the CUDA plug-in) and mpi/ (mpirun with its plug-ins, for shared memory and TCP). launch/README.md.
+# The archive (OUT.tar, or compressed as its name ends: .gz, .xz, .zst) holds layalign/: bin/ (programs, layalign-env),
+# lib/ (every shared library they need that is not torch's, CUDA's or libc's; the CUDA plug-in) and mpi/ (mpirun with its plug-ins, for shared memory and TCP). launch/README.md.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 

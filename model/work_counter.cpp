@@ -109,18 +109,20 @@ bool is_sync(const at::RecordFunction& call, at::Device device) {
   return name == "aten::copy_" && !silent && device_of(0) != device_of(1) && !call.inputs()[2].toBool();
 }
 
+bool has_memory(const at::Tensor& tensor) { return tensor.defined() && tensor.has_storage(); }
+
 /// Bytes of a tensor; no more than it has memory, where it is expanded.
 int64_t bytes_of(const at::Tensor& tensor) {
-  if (!tensor.defined() || !tensor.has_storage()) return 0;
   return std::min(static_cast<int64_t>(tensor.nbytes()), static_cast<int64_t>(tensor.storage().nbytes()));
 }
 
-/// Calls `each` with the tensors of an argument or a result.
+/// Calls `each` with the tensors of an argument or a result that have memory.
 template <typename Each>
 void for_tensors(const c10::IValue& value, const Each& each) {
-  if (value.isTensor()) each(value.toTensor());
-  if (value.isTensorList()) {
-    for (const at::Tensor& tensor : value.toTensorVector()) each(tensor);
+  if (value.isTensor() && has_memory(value.toTensor())) each(value.toTensor());
+  if (!value.isTensorList()) return;
+  for (const at::Tensor& tensor : value.toTensorVector()) {
+    if (has_memory(tensor)) each(tensor);
   }
 }
 
@@ -135,10 +137,9 @@ bool moves_nothing(std::string_view name) {
 /// Operators that write their first argument without reading it.
 bool overwrites(std::string_view name) { return name == "aten::copy_" || name == "aten::fill_" || name == "aten::zero_"; }
 
-/// Operators that read of their table, the argument at this place, as much as they give.
-std::optional<size_t> table_of(std::string_view name) {
-  if (name == "aten::index_select" || name == "aten::embedding" || name == "aten::gather" || name == "aten::index") return 0;
-  return std::nullopt;
+/// Operators that read of their first argument, a table, as much as they give.
+bool looks_up(std::string_view name) {
+  return name == "aten::index_select" || name == "aten::embedding" || name == "aten::gather" || name == "aten::index";
 }
 
 /// A call of an operator or of an autograd node, while it runs.
@@ -146,7 +147,8 @@ struct Call : at::ObserverContext {
   Place place = here;  // where the thread was before
   bool moves = false;  // it may read and write
   bool in_place = false;
-  bool table = false;
+  bool of_table = false;
+  bool gives_nothing_more = false;  // what it writes is among its inputs
   int64_t moved_before = moved_so_far, products_before = products;
   int64_t input_bytes = 0;
   std::vector<const void*> storages;  // of its inputs
@@ -158,19 +160,16 @@ struct Call : at::ObserverContext {
     const bool fused_update = name.starts_with("aten::_fused_") && name.ends_with("_");
     const bool into_out = std::string_view(call.overload_name()).ends_with("out");  // the last argument, which is written
     in_place = name.ends_with("_") || into_out;
-    const auto table_place = table_of(name);
-    table = table_place.has_value();
+    of_table = looks_up(name);
+    gives_nothing_more = fused_update || into_out;
     for (size_t i = 0; i < call.inputs().size(); ++i) {
       for_tensors(call.inputs()[i], [&](const at::Tensor& tensor) {
-        if (!tensor.defined() || !tensor.has_storage()) return;
         storages.push_back(tensor.storage().data());
-        const bool is_read = table_place != i && !(i == 0 && overwrites(name));
-        if (is_read) input_bytes += bytes_of(tensor);
+        if (i > 0 || !(of_table || overwrites(name))) input_bytes += bytes_of(tensor);
         // An optimiser of LibTorch gives nothing back: it changes all its lists but the second one, the gradients.
         if (fused_update && i != 1 && call.inputs()[i].isTensorList()) input_bytes += bytes_of(tensor);
       });
     }
-    gives_nothing_more = fused_update || into_out;
   }
 
   /// At its end: what it read and wrote itself, beside what operators that it called have counted. Nothing for a view, for an operator
@@ -181,19 +180,15 @@ struct Call : at::ObserverContext {
     bool gives = gives_nothing_more, view = false;
     for (const auto& output : call.outputs()) {
       for_tensors(output, [&](const at::Tensor& tensor) {
-        if (!tensor.defined() || !tensor.has_storage()) return;
         gives = true;
         output_bytes += bytes_of(tensor);
         view = view || (!in_place && std::ranges::find(storages, tensor.storage().data()) != storages.end());
       });
     }
     if (!gives || view) return 0;
-    const int64_t own = input_bytes + (gives_nothing_more ? 0 : output_bytes) + (table ? output_bytes : 0);
+    const int64_t own = input_bytes + (gives_nothing_more ? 0 : output_bytes) + (of_table ? output_bytes : 0);
     return std::max<int64_t>(0, own - (moved_so_far - moved_before));
   }
-
- private:
-  bool gives_nothing_more = false;  // what it writes is among its inputs
 };
 
 }  // namespace
@@ -313,7 +308,7 @@ void count_moved(std::initializer_list<at::Tensor> tensors) {
   auto* const observer = active.load(std::memory_order_relaxed);
   if (observer == nullptr) return;
   int64_t bytes = 0;
-  for (const at::Tensor& tensor : tensors) bytes += bytes_of(tensor);
+  for (const at::Tensor& tensor : tensors) bytes += has_memory(tensor) ? bytes_of(tensor) : 0;
   observer->move(bytes);
 }
 
